@@ -1,0 +1,163 @@
+/**
+ * Every error the library throws on purpose. Each has a stable `code`, and the facts a program may
+ * want to act on as properties; the message says what, where, expected, found and the remedy.
+ */
+
+/** Facts that make up a message; absent ones are left out. */
+export interface ErrorDetails {
+  /** File the problem is in. */
+  file?: string;
+  /** Tensor, field, option or token the problem is about. */
+  subject?: string;
+  /** What would have been right. */
+  expected?: unknown;
+  /** What was there. */
+  found?: unknown;
+  /** What the user can do about it, as a sentence. */
+  remedy?: string;
+  cause?: unknown;
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'bigint') return value.toString();
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return String(value);
+  }
+}
+
+/** Base class: `catch (e) { if (e instanceof KomtError) ... }`. */
+export class KomtError extends Error {
+  /** Stable identifier, such as `ERR_CHECKPOINT`. */
+  readonly code: string = 'ERR_KOMT';
+  readonly file?: string;
+  readonly subject?: string;
+  readonly expected?: unknown;
+  readonly found?: unknown;
+  readonly remedy?: string;
+
+  constructor(message: string, details: ErrorDetails = {}) {
+    const { file, subject, expected, found, remedy, cause } = details;
+    let text = message;
+    if (expected !== undefined) text += `: expected ${show(expected)}`;
+    if (found !== undefined) text += `${expected === undefined ? ':' : ','} found ${show(found)}`;
+    if (subject !== undefined && !text.includes(subject)) text += ` (${subject})`;
+    if (file !== undefined && !text.includes(file)) text += ` [${file}]`;
+    if (remedy !== undefined) text += `. ${remedy}`;
+    super(text, cause === undefined ? undefined : { cause });
+    this.name = new.target.name;
+    this.file = file;
+    this.subject = subject;
+    this.expected = expected;
+    this.found = found;
+    this.remedy = remedy;
+  }
+}
+
+/** An argument or option that cannot be meant: wrong type, out of range, or two that exclude each other. */
+export class InvalidArgumentError extends KomtError {
+  override readonly code: string = 'ERR_INVALID_ARGUMENT';
+}
+
+/** A checkpoint file that is damaged, incomplete, hostile, or does not fit its config.json. */
+export class CheckpointError extends KomtError {
+  override readonly code: string = 'ERR_CHECKPOINT';
+}
+
+/** A file of the model that is not there. */
+export class FileNotFoundError extends CheckpointError {
+  override readonly code: string = 'ERR_FILE_NOT_FOUND';
+}
+
+/** A config.json that is malformed, or describes an architecture this version cannot run. */
+export class UnsupportedModelError extends KomtError {
+  override readonly code: string = 'ERR_UNSUPPORTED_MODEL';
+}
+
+/** A tokenizer file that is malformed or uses a feature this version does not know; or text it cannot encode. */
+export class TokenizerError extends KomtError {
+  override readonly code: string = 'ERR_TOKENIZER';
+}
+
+/** Something went wrong between here and the Hub. The subclasses say what. */
+export class HubError extends KomtError {
+  override readonly code: string = 'ERR_HUB';
+}
+/** No such repository, or a private one and no token that opens it. */
+export class RepositoryNotFoundError extends HubError {
+  override readonly code: string = 'ERR_REPOSITORY_NOT_FOUND';
+}
+/** The repository exists, and its owner wants its terms accepted first. */
+export class GatedRepositoryError extends HubError {
+  override readonly code: string = 'ERR_GATED_REPOSITORY';
+}
+/** No such branch, tag or commit. */
+export class RevisionNotFoundError extends HubError {
+  override readonly code: string = 'ERR_REVISION_NOT_FOUND';
+}
+/** Not in the local cache, and the network may not be used (offline, or `local_files_only`). */
+export class OfflineError extends HubError {
+  override readonly code: string = 'ERR_OFFLINE';
+}
+/** A transfer that broke off or does not match its announced size or hash. */
+export class DownloadError extends HubError {
+  override readonly code: string = 'ERR_DOWNLOAD';
+}
+
+/** The native addon could not be loaded; the message lists every place that was tried and the remedies. */
+export class NativeLoadError extends KomtError {
+  override readonly code: string = 'ERR_NATIVE_LOAD';
+}
+
+/** A device that is not there, or reported a failure. */
+export class DeviceError extends KomtError {
+  override readonly code: string = 'ERR_DEVICE';
+}
+
+/** Not enough memory on a device or the host. Everything the failed call had taken is released. */
+export class OutOfMemoryError extends KomtError {
+  override readonly code: string = 'ERR_OUT_OF_MEMORY';
+  /** Bytes asked for. */
+  readonly bytesNeeded: number;
+  /** Bytes that were free, where known. */
+  readonly bytesFree?: number;
+  constructor(
+    message: string,
+    details: ErrorDetails & { bytesNeeded: number; bytesFree?: number },
+  ) {
+    super(message, details);
+    this.bytesNeeded = details.bytesNeeded;
+    this.bytesFree = details.bytesFree;
+  }
+}
+
+/** Use of a model, session or tensor after `dispose()`. */
+export class DisposedError extends KomtError {
+  override readonly code: string = 'ERR_DISPOSED';
+}
+
+/** The call was ended by its AbortSignal; `cause` is the signal's reason. */
+export class AbortError extends KomtError {
+  override readonly code: string = 'ABORT_ERR';
+  constructor(reason?: unknown) {
+    super('The operation was aborted', { cause: reason });
+    this.name = 'AbortError';
+  }
+}
+
+/** Throws {@link AbortError} if the signal has fired. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new AbortError(signal.reason);
+}
+
+/** Text of {@link InvalidArgumentError}, the same everywhere: what was expected, for which argument, what came. */
+export function invalidArgument(name: string, expected: string, found: unknown): InvalidArgumentError {
+  const type = found === null ? 'null' : Array.isArray(found) ? 'array' : typeof found;
+  const value = typeof found === 'object' && found !== null ? '' : ` ${show(found)}`;
+  return new InvalidArgumentError(
+    `Expected ${expected} for ${name} but received${value} of type ${type}`,
+    { subject: name },
+  );
+}
