@@ -1,0 +1,78 @@
+#include "engine/kv_cache.h"
+
+#include <algorithm>
+#include <string>
+
+#include "engine/error.h"
+
+namespace komt {
+
+namespace {
+int blocks_for(int tokens) { return (tokens + kKvBlockTokens - 1) / kKvBlockTokens; }
+}  // namespace
+
+void BlockAllocator::require(int count) {
+  const int missing = count - int(free_.size());
+  if (missing <= 0) return;
+  const int have = int(references_.size());
+  const int now = storage_.grow(have + missing);
+  references_.resize(size_t(std::max(now, have)), 0);
+  // Highest first, so that pages are handed out in ascending order.
+  std::vector<int32_t> fresh;
+  for (int b = int(references_.size()) - 1; b >= have; --b) fresh.push_back(b);
+  free_.insert(free_.begin(), fresh.begin(), fresh.end());
+  if (int(free_.size()) < count) {
+    throw Error(ErrorKind::out_of_memory,
+                "The key/value cache is full: " + std::to_string(count) + " more pages of " +
+                    std::to_string(kKvBlockTokens) + " tokens are needed, " +
+                    std::to_string(free_.size()) + " of " + std::to_string(references_.size()) +
+                    " are free. Use shorter or fewer sequences, or give the cache more memory");
+  }
+}
+
+int32_t BlockAllocator::take() {
+  const int32_t block = free_.back();
+  free_.pop_back();
+  references_[block] = 1;
+  return block;
+}
+
+void BlockAllocator::drop(int32_t block) {
+  if (--references_[block] == 0) free_.push_back(block);
+}
+
+void BlockAllocator::extend(SequenceCache& sequence, int count) {
+  if (count <= 0) return;
+  const int old_blocks = int(sequence.blocks.size());
+  const int new_blocks = blocks_for(sequence.length + count);
+  const bool copy_last = sequence.length % kKvBlockTokens != 0 &&
+                         references_[sequence.blocks[old_blocks - 1]] > 1;
+  require(new_blocks - old_blocks + (copy_last ? 1 : 0));
+  if (copy_last) {
+    const int32_t shared = sequence.blocks.back();
+    const int32_t own = take();
+    const int32_t pair[2] = {shared, own};
+    storage_.copy(pair);
+    sequence.blocks.back() = own;
+    drop(shared);
+  }
+  while (int(sequence.blocks.size()) < new_blocks) sequence.blocks.push_back(take());
+  sequence.length += count;
+}
+
+SequenceCache BlockAllocator::fork(const SequenceCache& sequence) {
+  for (int32_t block : sequence.blocks) ++references_[block];
+  return sequence;
+}
+
+void BlockAllocator::truncate(SequenceCache& sequence, int length) {
+  if (length >= sequence.length) return;
+  const int keep = blocks_for(length);
+  while (int(sequence.blocks.size()) > keep) {
+    drop(sequence.blocks.back());
+    sequence.blocks.pop_back();
+  }
+  sequence.length = length;
+}
+
+}  // namespace komt

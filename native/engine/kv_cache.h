@@ -1,0 +1,51 @@
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "engine/backend.h"
+
+namespace komt {
+
+/// One sequence's place in the paged cache: its pages in order, and how many tokens they hold.
+struct SequenceCache {
+  std::vector<int32_t> blocks;
+  int length = 0;
+};
+
+/// Which pages are taken, and by how many sequences. Knows nothing of the memory behind them: growing
+/// and copying are asked of the owner, so that one allocator serves layers spread over devices.
+class BlockAllocator {
+ public:
+  struct Storage {
+    /// Makes room for at least `blocks` pages; returns how many there are now (fewer = no more room).
+    std::function<int(int blocks)> grow;
+    /// Copies pages, (source, target) pairs.
+    std::function<void(std::span<const int32_t> pairs)> copy;
+  };
+
+  explicit BlockAllocator(Storage storage) : storage_(std::move(storage)) {}
+
+  /// Extends `sequence` by `count` tokens: takes pages, and copies its last page first where that is
+  /// shared and would be written. Throws out_of_memory and changes nothing when pages run out.
+  void extend(SequenceCache& sequence, int count);
+  /// A second owner of the same pages.
+  SequenceCache fork(const SequenceCache& sequence);
+  /// Keeps the first `length` tokens.
+  void truncate(SequenceCache& sequence, int length);
+  void release(SequenceCache& sequence) { truncate(sequence, 0); }
+
+  int blocks_in_use() const { return int(references_.size()) - int(free_.size()); }
+
+ private:
+  void require(int count);
+  int32_t take();
+  void drop(int32_t block);
+
+  Storage storage_;
+  std::vector<int32_t> references_;  ///< per page: sequences that hold it
+  std::vector<int32_t> free_;        ///< stack of pages nobody holds
+};
+
+}  // namespace komt

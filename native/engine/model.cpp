@@ -1,0 +1,304 @@
+#include "engine/model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "engine/error.h"
+#include "engine/model_internal.h"
+
+namespace komt {
+
+Model::Model(ModelConfig config, std::vector<Placement> placements) : config_(std::move(config)) {
+  for (const Placement& placement : placements) {
+    auto stage = std::make_unique<Stage>();
+    stage->backend = placement.backend;
+    stage->first_layer = placement.first_layer;
+    stage->layers.resize(size_t(placement.last_layer - placement.first_layer));
+    for (size_t i = 0; i < stage->layers.size(); ++i) {
+      const size_t layer = size_t(placement.first_layer) + i;
+      if (layer < config_.sliding_window.size()) {
+        stage->layers[i].window = config_.sliding_window[layer];
+      }
+    }
+    stage->rope = std::make_unique<RopeTables>(*placement.backend, config_.rope);
+    stages_.push_back(std::move(stage));
+  }
+  blocks_ = std::make_unique<BlockAllocator>(BlockAllocator::Storage{
+      [this](int blocks) { return grow_cache(blocks); },
+      [this](std::span<const int32_t> pairs) { copy_cache(pairs); },
+  });
+}
+
+Model::~Model() = default;
+
+Backend& Model::output_backend() const { return *stages_.back()->backend; }
+
+namespace {
+
+size_t block_bytes(const ModelConfig& config, DType dtype) {
+  return size_t(config.kv_rows()) * kKvBlockTokens * size_of(dtype);
+}
+
+KvLayer kv_view(const Buffer& keys, const Buffer& values, const ModelConfig& config, DType dtype) {
+  return {keys.data(), values.data(), dtype, config.num_key_value_heads, config.head_dim};
+}
+
+}  // namespace
+
+int Model::grow_cache(int blocks) {
+  // Doubling keeps the copies amortised; a cache that cannot move is sized once, for the longest
+  // sequence the model knows and as many more as the first call asks for.
+  int reached = INT32_MAX;
+  for (auto& stage : stages_) {
+    Backend& backend = *stage->backend;
+    const Capabilities& caps = backend.capabilities();
+    if (stage->cache_blocks >= blocks) {
+      reached = std::min(reached, stage->cache_blocks);
+      continue;
+    }
+    if (stage->cache_blocks > 0 && !caps.growable_cache) {
+      reached = std::min(reached, stage->cache_blocks);
+      continue;
+    }
+    int target = std::max(blocks, stage->cache_blocks * 2);
+    if (!caps.growable_cache) {
+      target = std::max(blocks, config_.max_position_embeddings / kKvBlockTokens + 1);
+    }
+    const size_t page = block_bytes(config_, caps.cache);
+    std::vector<std::unique_ptr<Buffer>> keys;
+    std::vector<std::unique_ptr<Buffer>> values;
+    for (size_t i = 0; i < stage->layers.size(); ++i) {
+      keys.push_back(backend.allocate(page * size_t(target), "key cache"));
+      values.push_back(backend.allocate(page * size_t(target), "value cache"));
+      if (stage->cache_blocks > 0) {
+        const size_t used = page * size_t(stage->cache_blocks);
+        backend.copy(keys[i]->data(), stage->keys[i]->data(), used);
+        backend.copy(values[i]->data(), stage->values[i]->data(), used);
+      }
+    }
+    backend.synchronize();
+    stage->keys = std::move(keys);
+    stage->values = std::move(values);
+    stage->cache_blocks = target;
+    reached = std::min(reached, target);
+  }
+  return reached;
+}
+
+void Model::copy_cache(std::span<const int32_t> pairs) {
+  for (auto& stage : stages_) {
+    const DType dtype = stage->backend->capabilities().cache;
+    for (size_t i = 0; i < stage->layers.size(); ++i) {
+      stage->backend->copy_blocks(kv_view(*stage->keys[i], *stage->values[i], config_, dtype), pairs);
+    }
+  }
+}
+
+Batch Model::upload_batch(Stage& stage, std::span<const BatchRow> rows, int num_tokens) {
+  Backend& backend = *stage.backend;
+  Batch batch;
+  batch.num_tokens = num_tokens;
+  batch.num_sequences = int(rows.size());
+  int max_position = 0;
+  int stretched = 0;
+  for (const BatchRow& row : rows) {
+    const int count = int(row.tokens.size());
+    batch.max_new_tokens = std::max(batch.max_new_tokens, count);
+    batch.max_kv_length = std::max(batch.max_kv_length, row.first_position + count);
+    batch.block_table_stride = std::max(batch.block_table_stride, int(row.cache->blocks.size()));
+    max_position = std::max(max_position, row.first_position + count);
+    if (config_.rope.dynamic && row.final_length > config_.rope.original_max_position) stretched += count;
+  }
+  stage.rope->reserve(max_position, stretched);
+
+  // One upload for all arrays: tokens, positions, rope rows, sequence ids, cu_seqlens, lengths, table.
+  const size_t n = size_t(num_tokens);
+  const size_t s = rows.size();
+  auto& host = stage.host_metadata;
+  host.assign(4 * n + (s + 1) + s + s * size_t(batch.block_table_stride), 0);
+  int32_t* tokens = host.data();
+  int32_t* positions = tokens + n;
+  int32_t* rope_rows = positions + n;
+  int32_t* sequence_ids = rope_rows + n;
+  int32_t* cu_seqlens = sequence_ids + n;
+  int32_t* kv_lengths = cu_seqlens + s + 1;
+  int32_t* block_table = kv_lengths + s;
+  int t = 0;
+  int slot = 0;
+  for (size_t r = 0; r < s; ++r) {
+    const BatchRow& row = rows[r];
+    const bool stretch =
+        config_.rope.dynamic && row.final_length > config_.rope.original_max_position;
+    cu_seqlens[r] = t;
+    for (size_t i = 0; i < row.tokens.size(); ++i, ++t) {
+      const int position = row.first_position + int(i);
+      tokens[t] = row.tokens[i];
+      positions[t] = position;
+      rope_rows[t] =
+          stretch ? stage.rope->scratch_row(slot++, position, row.final_length) : position;
+      sequence_ids[t] = int32_t(r);
+    }
+    kv_lengths[r] = row.first_position + int(row.tokens.size());
+    std::copy(row.cache->blocks.begin(), row.cache->blocks.end(),
+              block_table + r * size_t(batch.block_table_stride));
+  }
+  cu_seqlens[s] = t;
+  stage.rope->flush_scratch(slot);
+
+  ensure(backend, stage.metadata, host.size() * sizeof(int32_t), "batch metadata");
+  backend.upload(stage.metadata->data(), host.data(), host.size() * sizeof(int32_t));
+  const auto* device = static_cast<const int32_t*>(stage.metadata->data());
+  const auto at = [&](const int32_t* p) { return device + (p - host.data()); };
+  batch.tokens = at(tokens);
+  batch.positions = at(positions);
+  batch.rope_rows = at(rope_rows);
+  batch.sequence_ids = at(sequence_ids);
+  batch.cu_seqlens = at(cu_seqlens);
+  batch.kv_lengths = at(kv_lengths);
+  batch.block_table = at(block_table);
+  return batch;
+}
+
+void Model::run_stage(Stage& stage, std::span<const BatchRow> rows, int num_tokens) {
+  Backend& backend = *stage.backend;
+  const DType activation = backend.capabilities().activation;
+  const DType cache_type = backend.capabilities().cache;
+  const int64_t n = num_tokens;
+  const int64_t q_rows = config_.q_rows();
+
+  const size_t cap = size_t(max_batch_tokens_);
+  ensure(backend, stage.residual, cap * size_t(config_.hidden_size) * 4, "activations");
+  ensure(backend, stage.query, cap * size_t(q_rows) * size_of(activation), "activations");
+  ensure(backend, stage.attended, cap * size_t(q_rows) * size_of(activation), "activations");
+  ensure(backend, stage.gated, cap * size_t(config_.intermediate_size) * size_of(activation),
+         "activations");
+
+  const Batch batch = upload_batch(stage, rows, num_tokens);
+  const Tensor x{stage.residual->data(), DType::f32, n, config_.hidden_size};
+  const Tensor query{stage.query->data(), activation, n, q_rows};
+  const Tensor attended{stage.attended->data(), activation, n, q_rows};
+  const Tensor gated{stage.gated->data(), activation, n, config_.intermediate_size};
+
+  if (stage.is_first(*this)) {
+    backend.embed(batch, *stage.embed, x);
+  }
+
+  for (size_t i = 0; i < stage.layers.size(); ++i) {
+    const Layer& layer = stage.layers[i];
+    const KvLayer kv = kv_view(*stage.keys[i], *stage.values[i], config_, cache_type);
+    const Norm input_norm{layer.input_norm.data(), config_.rms_norm_eps};
+    const Norm post_norm{layer.post_attention_norm.data(), config_.rms_norm_eps};
+
+    LinearArgs qkv;
+    qkv.input = x;
+    qkv.norm = &input_norm;
+    qkv.weight = layer.qkv.get();
+    qkv.bias = layer.qkv_bias.data();
+    qkv.epilogue = Epilogue::rope_append;
+    qkv.output = query;
+    qkv.batch = &batch;
+    qkv.rope = stage.rope->view();
+    qkv.kv = kv;
+    qkv.num_heads = config_.num_attention_heads;
+    backend.linear(qkv);
+
+    AttentionArgs attention;
+    attention.query = query;
+    attention.output = attended;
+    attention.batch = &batch;
+    attention.kv = kv;
+    attention.num_heads = config_.num_attention_heads;
+    attention.scale = 1.0f / std::sqrt(float(config_.head_dim));
+    attention.window = layer.window;
+    backend.attention(attention);
+
+    LinearArgs o;
+    o.input = attended;
+    o.weight = layer.o.get();
+    o.bias = layer.o_bias.data();
+    o.epilogue = Epilogue::residual_add;
+    o.output = x;
+    backend.linear(o);
+
+    LinearArgs gate_up;
+    gate_up.input = x;
+    gate_up.norm = &post_norm;
+    gate_up.weight = layer.gate_up.get();
+    gate_up.bias = layer.gate_up_bias.data();
+    gate_up.epilogue = Epilogue::silu_gate;
+    gate_up.output = gated;
+    backend.linear(gate_up);
+
+    LinearArgs down;
+    down.input = gated;
+    down.weight = layer.down.get();
+    down.bias = layer.down_bias.data();
+    down.epilogue = Epilogue::residual_add;
+    down.output = x;
+    backend.linear(down);
+  }
+}
+
+void Model::forward(std::span<const BatchRow> rows) {
+  int num_tokens = 0;
+  for (const BatchRow& row : rows) num_tokens += int(row.tokens.size());
+  if (num_tokens > max_batch_tokens_) {
+    throw Error(ErrorKind::internal, "forward: more tokens than max_batch_tokens");
+  }
+  Stage* before = nullptr;
+  for (auto& stage : stages_) {
+    if (before != nullptr) {
+      const size_t bytes = size_t(num_tokens) * size_t(config_.hidden_size) * sizeof(float);
+      ensure(*stage->backend, stage->residual,
+             size_t(max_batch_tokens_) * size_t(config_.hidden_size) * 4, "activations");
+      stage->backend->copy_from(stage->residual->data(), *before->backend, before->residual->data(),
+                                bytes);
+    }
+    run_stage(*stage, rows, num_tokens);
+    before = stage.get();
+  }
+  last_tokens_ = num_tokens;
+}
+
+Tensor Model::gather(std::span<const int32_t> wanted) {
+  Stage& stage = *stages_.back();
+  Backend& backend = *stage.backend;
+  const int64_t count = int64_t(wanted.size());
+  const Tensor all{stage.residual->data(), DType::f32, last_tokens_, config_.hidden_size};
+  bool everything = count == last_tokens_;
+  for (int64_t i = 0; everything && i < count; ++i) everything = wanted[size_t(i)] == i;
+  if (everything) return all;
+  ensure(backend, stage.wanted, wanted.size_bytes(), "batch metadata");
+  ensure(backend, stage.gathered, size_t(count) * size_t(config_.hidden_size) * 4, "activations");
+  backend.upload(stage.wanted->data(), wanted.data(), wanted.size_bytes());
+  const Tensor out{stage.gathered->data(), DType::f32, count, config_.hidden_size};
+  backend.gather_rows(all, static_cast<const int32_t*>(stage.wanted->data()), out);
+  return out;
+}
+
+Tensor Model::logits(std::span<const int32_t> wanted) {
+  Stage& stage = *stages_.back();
+  const int64_t count = int64_t(wanted.size());
+  ensure(*stage.backend, stage.logits, size_t(count) * size_t(config_.vocab_size) * 4, "logits");
+  const Norm norm{stage.final_norm.data(), config_.rms_norm_eps};
+  LinearArgs args;
+  args.input = gather(wanted);
+  args.norm = &norm;
+  args.weight = stage.lm_head ? stage.lm_head.get() : stage.embed.get();
+  args.epilogue = Epilogue::store;
+  args.output = {stage.logits->data(), DType::f32, count, config_.vocab_size};
+  stage.backend->linear(args);
+  return args.output;
+}
+
+Tensor Model::hidden(std::span<const int32_t> wanted) {
+  Stage& stage = *stages_.back();
+  const int64_t count = int64_t(wanted.size());
+  ensure(*stage.backend, stage.normed, size_t(count) * size_t(config_.hidden_size) * 4, "activations");
+  const Tensor out{stage.normed->data(), DType::f32, count, config_.hidden_size};
+  stage.backend->rms_norm(gather(wanted), {stage.final_norm.data(), config_.rms_norm_eps}, out);
+  return out;
+}
+
+}  // namespace komt

@@ -1,0 +1,67 @@
+#pragma once
+// What model.cpp (the graph) and weights.cpp (loading) share.
+#include "engine/model.h"
+
+namespace komt {
+
+/// A float32 vector on a backend that may be absent.
+struct VectorWeight {
+  std::unique_ptr<Buffer> buffer;
+  int64_t size = 0;
+  const float* data() const { return buffer ? static_cast<const float*>(buffer->data()) : nullptr; }
+};
+
+struct Model::Layer {
+  VectorWeight input_norm;
+  VectorWeight post_attention_norm;
+  std::unique_ptr<Weight> qkv;      ///< rows [q | k | v]
+  std::unique_ptr<Weight> o;
+  std::unique_ptr<Weight> gate_up;  ///< rows interleaved: gate 0, up 0, gate 1, ...
+  std::unique_ptr<Weight> down;
+  VectorWeight qkv_bias;
+  VectorWeight o_bias;
+  VectorWeight gate_up_bias;
+  VectorWeight down_bias;
+  int window = 0;
+};
+
+struct Model::Stage {
+  Backend* backend = nullptr;
+  int first_layer = 0;
+  std::vector<Layer> layers;
+
+  std::unique_ptr<Weight> embed;  ///< first stage, and the last one where it is also the lm_head
+  VectorWeight final_norm;        ///< last stage
+  std::unique_ptr<Weight> lm_head;
+
+  std::unique_ptr<RopeTables> rope;
+  std::vector<std::unique_ptr<Buffer>> keys;    ///< per layer
+  std::vector<std::unique_ptr<Buffer>> values;  ///< per layer
+  int cache_blocks = 0;
+
+  std::unique_ptr<Buffer> residual;   ///< float32 [max_batch_tokens, hidden]
+  std::unique_ptr<Buffer> query;      ///< activation [max_batch_tokens, q_rows]
+  std::unique_ptr<Buffer> attended;   ///< activation [max_batch_tokens, q_rows]
+  std::unique_ptr<Buffer> gated;      ///< activation [max_batch_tokens, intermediate]
+  std::unique_ptr<Buffer> metadata;   ///< int32, see upload_batch
+  std::unique_ptr<Buffer> wanted;     ///< int32 indices for gather
+  std::unique_ptr<Buffer> gathered;   ///< float32 [rows, hidden]
+  std::unique_ptr<Buffer> normed;     ///< float32 [rows, hidden]
+  std::unique_ptr<Buffer> logits;     ///< float32 [rows, vocab]
+  std::vector<int32_t> host_metadata;
+
+  bool is_first(const Model& model) const { return model.stages_.front().get() == this; }
+  bool is_last(const Model& model) const { return model.stages_.back().get() == this; }
+};
+
+/// `buffer` with room for at least `bytes`, reallocated if it is too small; contents are not kept.
+inline Buffer& ensure(Backend& backend, std::unique_ptr<Buffer>& buffer, size_t bytes,
+                      const char* purpose) {
+  if (!buffer || buffer->bytes() < bytes) {
+    buffer.reset();
+    buffer = backend.allocate(bytes, purpose);
+  }
+  return *buffer;
+}
+
+}  // namespace komt
