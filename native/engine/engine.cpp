@@ -1,0 +1,222 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "engine/error.h"
+
+namespace komt {
+
+namespace {
+
+/// How long the thread spins for a verdict or new work before it sleeps: a JavaScript answer usually
+/// comes within a few microseconds, and waking a sleeper costs more than that.
+constexpr auto kSpin = std::chrono::microseconds(30);
+
+std::exception_ptr error_of(ErrorKind kind, const char* text) {
+  return std::make_exception_ptr(Error(kind, text));
+}
+
+}  // namespace
+
+Engine::Engine() : thread_([this] { run(); }) {}
+
+Engine::~Engine() { dispose(); }
+
+void Engine::wake() {
+  signals_.fetch_add(1, std::memory_order_release);
+  const std::scoped_lock lock(mutex_);
+  changed_.notify_one();
+}
+
+void Engine::load(LoadRequest request, BackendFactory backends, Placer placer,
+                  std::function<void(const LoadProgress&)> progress, Loaded done) {
+  auto task = [this, request = std::move(request), backends = std::move(backends),
+               placer = std::move(placer), progress = std::move(progress), done] {
+    try {
+      if (load_cancelled_) throw Error(ErrorKind::aborted, "Loading was aborted");
+      backends_ = backends();
+      model_ = std::make_unique<Model>(request.config, placer(backends_));
+      model_->load(request.sources, request.reader_threads, progress, load_cancelled_);
+      done(nullptr);
+    } catch (...) {
+      const std::exception_ptr error = std::current_exception();
+      model_.reset();
+      backends_.clear();
+      done(error);
+    }
+  };
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!stopping_) {
+      load_ = std::move(task);
+      done = nullptr;
+    }
+  }
+  if (done) return done(error_of(ErrorKind::disposed, "The engine was disposed"));
+  wake();
+}
+
+Engine::SessionId Engine::open_session() {
+  const std::scoped_lock lock(mutex_);
+  auto state = std::make_shared<SessionState>();
+  state->id = next_id_++;
+  sessions_.push_back(state);
+  return state->id;
+}
+
+void Engine::close_session(SessionId id) {
+  {
+    const std::scoped_lock lock(mutex_);
+    for (auto& s : sessions_) {
+      if (s->id == id) s->closing = true;
+    }
+  }
+  wake();
+}
+
+void Engine::post(SessionId id, std::function<void(Session&)> action) {
+  {
+    const std::scoped_lock lock(mutex_);
+    for (auto& s : sessions_) {
+      if (s->id == id && !s->closing) s->tasks.push_back({std::move(action), nullptr, nullptr});
+    }
+  }
+  wake();
+}
+
+void Engine::post_job(SessionId id, std::function<std::shared_ptr<Job>(Session&)> make,
+                      std::function<void(std::exception_ptr)> failed) {
+  bool posted = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    for (auto& s : sessions_) {
+      if (s->id != id || s->closing || stopping_) continue;
+      s->tasks.push_back({nullptr, std::move(make), failed});
+      posted = true;
+    }
+  }
+  if (!posted) return failed(error_of(ErrorKind::disposed, "The session was disposed"));
+  wake();
+}
+
+void Engine::dispose() {
+  load_cancelled_ = true;
+  {
+    const std::scoped_lock lock(mutex_);
+    stopping_ = true;
+  }
+  wake();
+  const std::scoped_lock lock(join_mutex_);
+  if (thread_.joinable()) thread_.join();
+}
+
+void Engine::run() {
+  std::vector<std::shared_ptr<SessionState>> sessions;
+  for (;;) {
+    const uint64_t seen = signals_.load(std::memory_order_acquire);
+    std::function<void()> load;
+    bool stopping = false;
+    {
+      const std::scoped_lock lock(mutex_);
+      stopping = stopping_;
+      load = std::move(load_);
+      load_ = nullptr;
+      sessions = sessions_;
+    }
+    if (load) load();  // answers by itself when the engine is stopping
+    if (stopping) break;
+
+    bool worked = false;
+    for (auto& state : sessions) worked = turn(*state) || worked;
+    sessions.clear();
+    if (worked) continue;
+
+    const auto deadline = std::chrono::steady_clock::now() + kSpin;
+    while (signals_.load(std::memory_order_acquire) == seen &&
+           std::chrono::steady_clock::now() < deadline) {
+    }
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return signals_.load(std::memory_order_acquire) != seen; });
+  }
+  tear_down();
+}
+
+bool Engine::turn(SessionState& state) {
+  Task task;
+  bool closing = false;
+  {
+    const std::scoped_lock lock(mutex_);
+    closing = state.closing;
+    if (!closing && !state.job && !state.tasks.empty()) {
+      task = std::move(state.tasks.front());
+      state.tasks.pop_front();
+    }
+  }
+  if (closing) {
+    end_session(state, "The session was disposed");
+    return true;
+  }
+  if (task.action || task.make) {
+    try {
+      if (!model_) throw Error(ErrorKind::disposed, "The engine holds no model: loading failed or it was disposed");
+      if (!state.session) state.session = std::make_unique<Session>(*model_);
+      if (state.pending_error && task.make) std::rethrow_exception(std::exchange(state.pending_error, nullptr));
+      if (task.make) {
+        state.job = task.make(*state.session);
+      } else {
+        task.action(*state.session);
+      }
+    } catch (...) {
+      if (task.make) {
+        task.failed(std::current_exception());
+      } else {
+        state.pending_error = std::current_exception();
+      }
+    }
+    return true;
+  }
+  if (!state.job) return false;
+  try {
+    if (state.job->cancelled()) throw Error(ErrorKind::aborted, "The operation was aborted");
+    const Job::Progress progress = state.job->advance();
+    if (progress == Job::Progress::done) state.job.reset();
+    return progress != Job::Progress::waiting;
+  } catch (...) {
+    const std::shared_ptr<Job> job = std::move(state.job);
+    state.job.reset();
+    job->fail(std::current_exception());
+    return true;
+  }
+}
+
+void Engine::end_session(SessionState& state, const char* why) {
+  std::deque<Task> tasks;
+  {
+    const std::scoped_lock lock(mutex_);
+    tasks = std::move(state.tasks);
+    std::erase_if(sessions_, [&](const auto& s) { return s.get() == &state; });
+  }
+  if (state.job) {
+    const std::shared_ptr<Job> job = std::move(state.job);
+    state.job.reset();
+    job->fail(error_of(ErrorKind::disposed, why));
+  }
+  for (Task& task : tasks) {
+    if (task.failed) task.failed(error_of(ErrorKind::disposed, why));
+  }
+  state.session.reset();
+}
+
+void Engine::tear_down() {
+  std::vector<std::shared_ptr<SessionState>> sessions;
+  {
+    const std::scoped_lock lock(mutex_);
+    sessions = sessions_;
+  }
+  for (auto& state : sessions) end_session(*state, "The model was disposed");
+  model_.reset();
+  backends_.clear();
+}
+
+}  // namespace komt

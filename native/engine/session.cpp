@@ -1,0 +1,145 @@
+#include "engine/session.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "engine/error.h"
+
+namespace komt {
+
+Session::~Session() {
+  for (auto& [handle, cache] : sequences_) model_.blocks().release(cache);
+}
+
+SequenceCache& Session::at(int handle) {
+  const auto it = sequences_.find(handle);
+  if (it == sequences_.end()) {
+    throw Error(ErrorKind::invalid_argument,
+                "Sequence " + std::to_string(handle) + " does not exist: it was released, or never created");
+  }
+  return it->second;
+}
+
+void Session::create(int handle) { sequences_.emplace(handle, SequenceCache{}); }
+
+void Session::fork(int source, int handle) {
+  SequenceCache copy = model_.blocks().fork(at(source));
+  sequences_.emplace(handle, std::move(copy));
+}
+
+void Session::truncate(int handle, int length) { model_.blocks().truncate(at(handle), length); }
+
+void Session::release(int handle) {
+  model_.blocks().release(at(handle));
+  sequences_.erase(handle);
+}
+
+ChunkedForward::ChunkedForward(Session& session, std::vector<Row> rows)
+    : session_(session), rows_(std::move(rows)) {
+  for (const Row& row : rows_) {
+    const SequenceCache& cache = session_.at(row.sequence);
+    if (row.tokens.empty()) {
+      throw Error(ErrorKind::invalid_argument, "A row of forward has no tokens");
+    }
+    const int vocab = session_.model().config().vocab_size;
+    for (const int32_t token : row.tokens) {
+      if (token < 0 || token >= vocab) {
+        throw Error(ErrorKind::invalid_argument,
+                    "Token id " + std::to_string(token) + " is outside the vocabulary of " +
+                        std::to_string(vocab) +
+                        " ids. Does the tokenizer belong to this model?");
+      }
+    }
+    for (const Row& other : rows_) {
+      if (&other != &row && other.sequence == row.sequence) {
+        throw Error(ErrorKind::invalid_argument,
+                    "Sequence " + std::to_string(row.sequence) + " stands in one batch twice");
+      }
+    }
+    start_.push_back(cache.length);
+  }
+}
+
+void ChunkedForward::step(const std::function<void(size_t, size_t, int32_t)>& visit) {
+  Model& model = session_.model();
+  std::vector<BatchRow> batch;
+  struct Piece {
+    size_t row, first, count;
+  };
+  std::vector<Piece> pieces;
+  size_t room = size_t(model.max_batch_tokens());
+  size_t row = row_;
+  size_t index = index_;
+  while (room > 0 && row < rows_.size()) {
+    const size_t count = std::min(room, rows_[row].tokens.size() - index);
+    pieces.push_back({row, index, count});
+    room -= count;
+    index += count;
+    if (index == rows_[row].tokens.size()) {
+      ++row;
+      index = 0;
+    }
+  }
+  for (const Piece& p : pieces) {
+    SequenceCache& cache = session_.at(rows_[p.row].sequence);
+    const int position = cache.length;
+    model.blocks().extend(cache, int(p.count));
+    BatchRow entry;
+    entry.cache = &cache;
+    entry.tokens = std::span(rows_[p.row].tokens).subspan(p.first, p.count);
+    entry.first_position = position;
+    entry.final_length = start_[p.row] + int(rows_[p.row].tokens.size());
+    batch.push_back(entry);
+  }
+  model.forward(batch);
+  int32_t in_chunk = 0;
+  for (const Piece& p : pieces) {
+    for (size_t i = 0; i < p.count; ++i) visit(p.row, p.first + i, in_chunk++);
+  }
+  row_ = row;
+  index_ = index;
+}
+
+void ChunkedForward::rewind() {
+  for (size_t i = 0; i < rows_.size(); ++i) session_.truncate(rows_[i].sequence, start_[i]);
+}
+
+ForwardJob::ForwardJob(Session& session, std::vector<ChunkedForward::Row> rows,
+                       std::vector<Wanted> wanted, bool want_hidden, Done done)
+    : session_(session),
+      wanted_(std::move(wanted)),
+      want_hidden_(want_hidden),
+      done_(std::move(done)),
+      forward_(session, std::move(rows)) {}
+
+Job::Progress ForwardJob::advance() {
+  Model& model = session_.model();
+  std::vector<int32_t> picked;
+  forward_.step([&](size_t row, size_t index, int32_t in_chunk) {
+    const bool last = index + 1 == forward_.rows()[row].tokens.size();
+    if (wanted_[row] == Wanted::all || (wanted_[row] == Wanted::last && last)) {
+      picked.push_back(in_chunk);
+    }
+  });
+  if (!picked.empty()) {
+    const auto append = [&](std::vector<float>& to, const Tensor& from) {
+      const size_t at = to.size();
+      to.resize(at + size_t(from.rows * from.cols));
+      model.output_backend().download(to.data() + at, from.data, from.bytes());
+    };
+    append(result_.logits, model.logits(picked));
+    if (want_hidden_) append(result_.hidden, model.hidden(picked));
+    result_.rows += picked.size();
+  }
+  if (!forward_.done()) return Progress::worked;
+  done_(nullptr, std::move(result_));
+  return Progress::done;
+}
+
+void ForwardJob::fail(std::exception_ptr error) noexcept {
+  forward_.rewind();
+  done_(error, {});
+}
+
+}  // namespace komt
