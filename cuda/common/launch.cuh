@@ -1,0 +1,64 @@
+// How every kernel of the library is launched: one typed function over cudaLaunchKernelEx.
+#pragma once
+
+#include <utility>
+
+#include "common/platform.cuh"
+
+namespace komt {
+
+struct LaunchConfig {
+  dim3 grid;
+  dim3 block;
+  std::size_t dynamic_shared_bytes = 0;
+  cudaStream_t stream = nullptr;
+  // The kernel may start while its predecessor in the stream still runs, and must call
+  // ptx::grid_dependency_wait() in every block before it touches anything an earlier kernel writes
+  // or reads. Ignored on devices before sm_90, where that call is a no-op and the order is strict.
+  bool programmatic_dependent_launch = false;
+};
+
+// A kernel may use this much dynamic shared memory without asking (CUDA C++ Programming Guide,
+// "Shared Memory" of each compute capability); launch() asks for whatever lies above it.
+inline constexpr std::size_t kDefaultSharedLimit = 48 * 1024;
+
+// Launches kernel(args...) and returns what the runtime says of the launch; errors of the execution
+// surface at the next synchronisation. Arguments convert to the parameters' types as in a call, and
+// parameters are trivially copyable.
+//
+//   launch(rms_norm_kernel<256>, {.grid = rows, .block = 256, .stream = stream}, x, weight, y, dim)
+template <class... Params, class... Args>
+cudaError_t launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&... args) {
+  static_assert(sizeof...(Params) == sizeof...(Args), "launch: one argument for each parameter");
+  if (config.dynamic_shared_bytes > kDefaultSharedLimit) {
+    const cudaError_t error = cudaFuncSetAttribute(
+        reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+        static_cast<int>(config.dynamic_shared_bytes));
+    if (error != cudaSuccess) return error;
+  }
+  bool overlap = config.programmatic_dependent_launch;
+  if (overlap) {
+    int device = 0;
+    int major = 0;
+    if (cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
+    if (cudaError_t error =
+            cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+        error != cudaSuccess) {
+      return error;
+    }
+    overlap = major >= 9;
+  }
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t launch_config{};
+  launch_config.gridDim = config.grid;
+  launch_config.blockDim = config.block;
+  launch_config.dynamicSmemBytes = config.dynamic_shared_bytes;
+  launch_config.stream = config.stream;
+  launch_config.attrs = &attribute;
+  launch_config.numAttrs = overlap ? 1 : 0;
+  return cudaLaunchKernelEx(&launch_config, kernel, static_cast<Params>(std::forward<Args>(args))...);
+}
+
+}  // namespace komt

@@ -1,0 +1,15 @@
+// Host twin of ptx/load_store.cuh.
+#pragma once
+
+#include "emulator/device/vector_types.h"
+#include "emulator/device/execution.h"
+
+namespace komt::ptx {
+
+__forceinline__ uint4 load_global_no_allocate(const void* p) {
+  return *static_cast<const uint4*>(p);
+}
+
+__forceinline__ void store_global_streaming(void* p, uint4 v) { *static_cast<uint4*>(p) = v; }
+
+}  // namespace komt::ptx

@@ -1,0 +1,30 @@
+// Global loads and stores with cache hints. Addresses are 16-byte aligned.
+#pragma once
+
+#include "common/platform.cuh"
+
+#if defined(KOMT_CUDA_EMULATED)
+#include "emulator/ptx/load_store.h"
+#else
+
+namespace komt::ptx {
+
+// Read-only for the kernel's lifetime; takes no place in L1, asks L2 for the 256 bytes around it. Not
+// volatile: the compiler may hoist and batch these loads.
+__device__ __forceinline__ uint4 load_global_no_allocate(const void* p) {
+  uint4 v;
+  asm("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];\n"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(p));
+  return v;
+}
+
+__device__ __forceinline__ void store_global_streaming(void* p, uint4 v) {
+  asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};\n" ::"l"(p), "r"(v.x), "r"(v.y),
+               "r"(v.z), "r"(v.w)
+               : "memory");
+}
+
+}  // namespace komt::ptx
+
+#endif
