@@ -1,0 +1,65 @@
+import { join } from 'node:path';
+import { CheckpointError } from '../errors.js';
+import { readTextFile } from './file.js';
+import { checkTensorName } from './shape.js';
+import { isObject, parseStrictJson } from './strict-json.js';
+import { LIMITS } from './types.js';
+
+/** What a `*.index.json` says: which shard each tensor is in. */
+export interface ShardIndex {
+  /** Plain file names, sorted. */
+  shards: string[];
+  /** Tensor name to plain file name. */
+  weightMap: Map<string, string>;
+}
+
+/** A name within one folder, on every platform: no separators, drives, parents or control characters. */
+function isPlainFileName(name: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused.
+  return name.length <= 255 && /^[^\\/:\u0000-\u001f]+$/.test(name) && !/^\.+$/.test(name);
+}
+
+/**
+ * Reads `model.safetensors.index.json` or `pytorch_model.bin.index.json`.
+ * @param extension that every shard must have, such as ".safetensors".
+ * @throws FileNotFoundError, CheckpointError: malformed, or a shard that is not a plain file name.
+ */
+export async function readShardIndex(
+  folder: string,
+  fileName: string,
+  extension: string,
+): Promise<ShardIndex> {
+  const file = join(folder, fileName);
+  const text = await readTextFile(file, LIMITS.jsonBytes);
+  const { weight_map: map } = parseStrictJson(text, file, 'The index');
+  if (!isObject(map)) {
+    throw new CheckpointError('The index has no weight_map', {
+      file,
+      subject: 'weight_map',
+      expected: 'an object of tensor names and file names',
+    });
+  }
+  const weightMap = new Map<string, string>();
+  for (const [name, shard] of Object.entries(map)) {
+    checkTensorName(name, file);
+    if (typeof shard !== 'string' || !isPlainFileName(shard) || !shard.endsWith(extension)) {
+      throw new CheckpointError(`The index puts tensor ${name} into a file that it may not name`, {
+        file,
+        subject: name,
+        expected: `the plain name of a ${extension} file in the same folder`,
+        found: shard,
+        remedy: 'The index is damaged or hostile; download it again from a source you trust.',
+      });
+    }
+    weightMap.set(name, shard);
+  }
+  const shards = [...new Set(weightMap.values())].sort();
+  if (weightMap.size === 0 || weightMap.size > LIMITS.tensors || shards.length > LIMITS.shards) {
+    throw new CheckpointError('The index lists an impossible number of tensors or files', {
+      file,
+      expected: `1 to ${LIMITS.tensors} tensors in at most ${LIMITS.shards} files`,
+      found: `${weightMap.size} tensors in ${shards.length} files`,
+    });
+  }
+  return { shards, weightMap };
+}

@@ -1,0 +1,379 @@
+import { CheckpointError } from '../errors.js';
+import { decodeUtf8 } from './file.js';
+import {
+  describeValue,
+  PickleDict,
+  PickleGlobal,
+  PickleList,
+  PickleTuple,
+  type PickleValue,
+} from './pickle-values.js';
+import { LIMITS } from './types.js';
+
+/** What {@link readPickle} may understand beyond plain values. */
+export interface PickleContext {
+  /** File that the pickle is in, for messages. */
+  file: string;
+  /** The allow-list, by "module.name". Anything else in the pickle is refused by its name. */
+  globals: ReadonlyMap<string, PickleGlobal>;
+  /** Describes the object behind a persistent id. */
+  persistentLoad: (id: PickleValue) => PickleValue;
+}
+
+// Opcodes of https://github.com/python/cpython/blob/main/Lib/pickle.py that torch.save writes.
+const enum Op {
+  Mark = 0x28, // (
+  EmptyTuple = 0x29, // )
+  Stop = 0x2e, // .
+  BinFloat = 0x47, // G
+  BinInt = 0x4a, // J
+  BinInt1 = 0x4b, // K
+  BinInt2 = 0x4d, // M
+  None = 0x4e, // N
+  BinPersId = 0x51, // Q
+  Reduce = 0x52, // R
+  BinUnicode = 0x58, // X
+  EmptyList = 0x5d, // ]
+  Append = 0x61, // a
+  Build = 0x62, // b
+  Global = 0x63, // c
+  Appends = 0x65, // e
+  BinGet = 0x68, // h
+  LongBinGet = 0x6a, // j
+  BinPut = 0x71, // q
+  LongBinPut = 0x72, // r
+  SetItem = 0x73, // s
+  Tuple = 0x74, // t
+  SetItems = 0x75, // u
+  EmptyDict = 0x7d, // }
+  Proto = 0x80,
+  Tuple1 = 0x85,
+  Tuple2 = 0x86,
+  Tuple3 = 0x87,
+  NewTrue = 0x88,
+  NewFalse = 0x89,
+  Long1 = 0x8a,
+  ShortBinUnicode = 0x8c,
+  StackGlobal = 0x93,
+  Memoize = 0x94,
+  Frame = 0x95,
+}
+
+const OLDEST_PROTOCOL = 2;
+const NEWEST_PROTOCOL = 4;
+
+/** Remedy that fits everything refused because it is not a plain state dict. */
+export const CONVERT_REMEDY =
+  'Load only checkpoints from sources you trust in Python, and save the bare state dict from there ' +
+  '(safetensors.torch.save_file); komt reads descriptions of tensors and runs nothing.';
+
+/** The stack machine over one pickle. */
+class Unpickler {
+  private at = 0;
+  private stack: PickleValue[] = [];
+  private readonly marks: PickleValue[][] = [];
+  private readonly memo = new Map<number, PickleValue>();
+
+  constructor(
+    private readonly bytes: Buffer,
+    private readonly context: PickleContext,
+  ) {}
+
+  run(): PickleValue {
+    for (;;) {
+      const start = this.at;
+      const op = this.u8();
+      if (op === Op.Stop) {
+        if (this.stack.length !== 1 || this.marks.length !== 0) {
+          this.fail('The pickle ends with an unbalanced stack');
+        }
+        return this.pop();
+      }
+      this.step(op, start);
+      if (this.stack.length > LIMITS.pickleStack || this.marks.length > LIMITS.pickleStack) {
+        this.fail('The pickle needs too much stack', `at most ${LIMITS.pickleStack} values`);
+      }
+    }
+  }
+
+  private fail(message: string, expected?: unknown, found?: unknown): never {
+    throw new CheckpointError(message, {
+      file: this.context.file,
+      subject: `byte ${this.at} of the pickle`,
+      expected,
+      found,
+      remedy: CONVERT_REMEDY,
+    });
+  }
+
+  private take(length: number): Buffer {
+    const end = this.at + length;
+    if (end > this.bytes.length) this.fail('The pickle ends in the middle of an instruction');
+    const part = this.bytes.subarray(this.at, end);
+    this.at = end;
+    return part;
+  }
+
+  private u8(): number {
+    return this.take(1).readUInt8(0);
+  }
+
+  private text(length: number): string {
+    return decodeUtf8(this.take(length), this.context.file);
+  }
+
+  private line(): string {
+    const end = this.bytes.indexOf(0x0a, this.at);
+    if (end < 0) this.fail('The pickle ends in the middle of an instruction');
+    const text = this.text(end - this.at);
+    this.at = end + 1;
+    return text;
+  }
+
+  /** Two's complement, little-endian, `length` bytes. */
+  private long(length: number): number | bigint {
+    let value = 0n;
+    const bytes = this.take(length);
+    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes.readUInt8(i));
+    value = BigInt.asIntN(8 * length, value);
+    const number = Number(value);
+    return Number.isSafeInteger(number) ? number : value;
+  }
+
+  private pop(): PickleValue {
+    const value = this.stack.pop();
+    if (value === undefined) this.fail('The pickle takes more from the stack than it put there');
+    return value;
+  }
+
+  private top(): PickleValue {
+    const value = this.stack.at(-1);
+    if (value === undefined) this.fail('The pickle takes more from the stack than it put there');
+    return value;
+  }
+
+  /** Values since the last mark; the mark is removed. */
+  private popMark(): PickleValue[] {
+    const items = this.stack;
+    const outer = this.marks.pop();
+    if (outer === undefined) this.fail('The pickle refers to a mark that it did not set');
+    this.stack = outer;
+    return items;
+  }
+
+  private tuple(count: number): void {
+    if (this.stack.length < count) {
+      this.fail('The pickle takes more from the stack than it put there');
+    }
+    this.stack.push(new PickleTuple(this.stack.splice(this.stack.length - count, count)));
+  }
+
+  private get(index: number): void {
+    const value = this.memo.get(index);
+    if (value === undefined) this.fail(`The pickle refers to memo ${index}, which it did not set`);
+    this.stack.push(value);
+  }
+
+  private global(module: PickleValue, name: PickleValue): void {
+    if (typeof module !== 'string' || typeof name !== 'string') {
+      this.fail('The pickle names a global by something that is no string');
+    }
+    const qualifiedName = `${module}.${name}`;
+    const allowed = this.context.globals.get(qualifiedName);
+    if (allowed === undefined) {
+      throw new CheckpointError(
+        `The pickle refers to ${qualifiedName}, which is not on the list of what a state dict needs; ` +
+          'nothing was executed',
+        {
+          file: this.context.file,
+          subject: qualifiedName,
+          remedy: CONVERT_REMEDY,
+        },
+      );
+    }
+    this.stack.push(allowed);
+  }
+
+  private reduce(): void {
+    const args = this.pop();
+    const callee = this.pop();
+    if (!(callee instanceof PickleGlobal) || callee.call === undefined) {
+      this.fail('The pickle calls something that may not be called', undefined, describeValue(callee));
+    }
+    if (!(args instanceof PickleTuple)) {
+      this.fail(`The pickle calls ${callee.qualifiedName} without a tuple of arguments`);
+    }
+    this.stack.push(callee.call(args.items));
+  }
+
+  private setItems(items: readonly PickleValue[]): void {
+    const target = this.top();
+    if (!(target instanceof PickleDict)) {
+      this.fail('The pickle sets items of something that is no dict', 'dict', describeValue(target));
+    }
+    if (items.length % 2 !== 0) this.fail('The pickle sets a dict key without a value');
+    for (let i = 0; i < items.length; i += 2) {
+      const key = items[i] as PickleValue;
+      if (target.entries.has(key)) {
+        this.fail('The pickle sets a dict key twice', undefined, describeValue(key));
+      }
+      target.entries.set(key, items[i + 1] as PickleValue);
+    }
+  }
+
+  private append(items: readonly PickleValue[]): void {
+    const target = this.top();
+    if (!(target instanceof PickleList)) {
+      this.fail('The pickle appends to something that is no list', 'list', describeValue(target));
+    }
+    for (const item of items) target.items.push(item);
+  }
+
+  /** State of an OrderedDict, that is its attributes such as `_metadata`: not part of the tensors. */
+  private build(): void {
+    const state = this.pop();
+    const target = this.top();
+    if (!(target instanceof PickleDict) || !(state instanceof PickleDict)) {
+      this.fail(
+        'The pickle sets the state of something other than an OrderedDict',
+        undefined,
+        describeValue(target),
+      );
+    }
+  }
+
+  private step(op: number, start: number): void {
+    switch (op) {
+      case Op.Proto: {
+        const protocol = this.u8();
+        if (start !== 0 || protocol < OLDEST_PROTOCOL || protocol > NEWEST_PROTOCOL) {
+          this.fail(
+            'The pickle has an unexpected protocol',
+            `${OLDEST_PROTOCOL} to ${NEWEST_PROTOCOL}`,
+            protocol,
+          );
+        }
+        return;
+      }
+      case Op.Frame:
+        this.take(8);
+        return;
+      case Op.None:
+        this.stack.push(null);
+        return;
+      case Op.NewTrue:
+        this.stack.push(true);
+        return;
+      case Op.NewFalse:
+        this.stack.push(false);
+        return;
+      case Op.BinInt:
+        this.stack.push(this.take(4).readInt32LE(0));
+        return;
+      case Op.BinInt1:
+        this.stack.push(this.u8());
+        return;
+      case Op.BinInt2:
+        this.stack.push(this.take(2).readUInt16LE(0));
+        return;
+      case Op.Long1:
+        this.stack.push(this.long(this.u8()));
+        return;
+      case Op.BinFloat:
+        this.stack.push(this.take(8).readDoubleBE(0));
+        return;
+      case Op.BinUnicode:
+        this.stack.push(this.text(this.take(4).readUInt32LE(0)));
+        return;
+      case Op.ShortBinUnicode:
+        this.stack.push(this.text(this.u8()));
+        return;
+      case Op.EmptyTuple:
+        this.stack.push(new PickleTuple([]));
+        return;
+      case Op.EmptyList:
+        this.stack.push(new PickleList());
+        return;
+      case Op.EmptyDict:
+        this.stack.push(new PickleDict());
+        return;
+      case Op.Tuple1:
+        return this.tuple(1);
+      case Op.Tuple2:
+        return this.tuple(2);
+      case Op.Tuple3:
+        return this.tuple(3);
+      case Op.Mark:
+        this.marks.push(this.stack);
+        this.stack = [];
+        return;
+      case Op.Tuple: {
+        const items = this.popMark();
+        this.stack.push(new PickleTuple(items));
+        return;
+      }
+      case Op.SetItem: {
+        const value = this.pop();
+        return this.setItems([this.pop(), value]);
+      }
+      case Op.SetItems:
+        return this.setItems(this.popMark());
+      case Op.Append:
+        return this.append([this.pop()]);
+      case Op.Appends:
+        return this.append(this.popMark());
+      case Op.BinPut:
+        this.memo.set(this.u8(), this.top());
+        return;
+      case Op.LongBinPut:
+        this.memo.set(this.take(4).readUInt32LE(0), this.top());
+        return;
+      case Op.Memoize:
+        this.memo.set(this.memo.size, this.top());
+        return;
+      case Op.BinGet:
+        return this.get(this.u8());
+      case Op.LongBinGet:
+        return this.get(this.take(4).readUInt32LE(0));
+      case Op.Global: {
+        const module = this.line();
+        return this.global(module, this.line());
+      }
+      case Op.StackGlobal: {
+        const name = this.pop();
+        return this.global(this.pop(), name);
+      }
+      case Op.Reduce:
+        return this.reduce();
+      case Op.BinPersId:
+        this.stack.push(this.context.persistentLoad(this.pop()));
+        return;
+      case Op.Build:
+        return this.build();
+      default:
+        this.at = start;
+        this.fail(
+          'The pickle has an instruction that torch.save does not write for a state dict',
+          undefined,
+          `opcode 0x${op.toString(16).padStart(2, '0')}`,
+        );
+    }
+  }
+}
+
+/**
+ * Reads the pickle of a state dict into descriptions. It is a parser: there is no import, no attribute
+ * look-up and no call of anything but the functions in `context`, so that a hostile pickle can at worst
+ * be refused.
+ * @throws CheckpointError naming the global, opcode or inconsistency.
+ */
+export function readPickle(bytes: Buffer, context: PickleContext): PickleValue {
+  if (bytes.length > LIMITS.pickleBytes) {
+    throw new CheckpointError('The pickle is too large for a state dict', {
+      file: context.file,
+      expected: `at most ${LIMITS.pickleBytes} bytes`,
+      found: `${bytes.length} bytes`,
+    });
+  }
+  return new Unpickler(bytes, context).run();
+}
