@@ -57,8 +57,8 @@ __forceinline__ T atomic_apply(T* p, Update update) {
     return komt::emulator::atomic_apply(p, [&](T old) { return static_cast<T>(expression); }); \
   }
 #define KOMT_EMULATOR_INTEGER_ATOMICS(T, Unsigned)                                     \
-  KOMT_EMULATOR_ATOMIC(T, atomicAdd, static_cast<Unsigned>(old) + static_cast<Unsigned>(value))                \
-  KOMT_EMULATOR_ATOMIC(T, atomicSub, static_cast<Unsigned>(old) - static_cast<Unsigned>(value))                \
+  KOMT_EMULATOR_ATOMIC(T, atomicAdd, static_cast<Unsigned>(old) + static_cast<Unsigned>(value))    \
+  KOMT_EMULATOR_ATOMIC(T, atomicSub, static_cast<Unsigned>(old) - static_cast<Unsigned>(value))    \
   KOMT_EMULATOR_ATOMIC(T, atomicExch, ((void)old, value))                              \
   KOMT_EMULATOR_ATOMIC(T, atomicMin, old < value ? old : value)                        \
   KOMT_EMULATOR_ATOMIC(T, atomicMax, old < value ? value : old)                        \

@@ -1,5 +1,5 @@
-// What the device headers know of the machine that runs them: the current thread, its block, and the
-// calls by which a thread meets others. cuda/emulator/runtime/ implements them.
+// What the device headers know of the machine that runs them: the current thread and the calls by
+// which it meets others. cuda/emulator/runtime/ implements them.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +15,13 @@
 #define KOMT_EMULATOR_TLS
 #endif
 
+// The built-in variables of the CUDA thread that this OS thread is running.
+extern constinit thread_local uint3 threadIdx KOMT_EMULATOR_TLS;
+extern constinit thread_local uint3 blockIdx KOMT_EMULATOR_TLS;
+extern constinit thread_local dim3 blockDim KOMT_EMULATOR_TLS;
+extern constinit thread_local dim3 gridDim KOMT_EMULATOR_TLS;
+inline constexpr int warpSize = 32;
+
 namespace komt::emulator {
 
 // Where in a kernel something happens. As a default argument, current() is the caller's place.
@@ -28,22 +35,8 @@ struct SourceLocation {
   }
 };
 
-struct BlockCoordinates {
-  uint3 index;
-  dim3 dim;
-  dim3 grid;
-};
-
-struct ThreadCoordinates {
-  uint3 index;
-  unsigned linear;  // within the block, x fastest
-  unsigned lane;
-  unsigned warp;
-  const BlockCoordinates* block;
-};
-
-// The CUDA thread that this OS thread is running; null outside kernels.
-extern constinit thread_local ThreadCoordinates* current_thread KOMT_EMULATOR_TLS;
+// The lane of the CUDA thread that this OS thread is running.
+extern constinit thread_local unsigned current_lane KOMT_EMULATOR_TLS;
 
 // Static shared memory: one object per declaration, the same storage for all threads of a block.
 struct SharedSite {
@@ -99,9 +92,3 @@ void grid_dependency_wait(SourceLocation where);
 void grid_dependency_launch();
 
 }  // namespace komt::emulator
-
-#define threadIdx (::komt::emulator::current_thread->index)
-#define blockIdx (::komt::emulator::current_thread->block->index)
-#define blockDim (::komt::emulator::current_thread->block->dim)
-#define gridDim (::komt::emulator::current_thread->block->grid)
-#define warpSize 32

@@ -79,7 +79,7 @@ inline void reduce(void* const* arguments, unsigned mask) {
 
 template <class T>
 inline T __shfl_sync(unsigned mask, T value, int source, int width = 32, KOMT_EMULATOR_WHERE) {
-  const unsigned lane = komt::emulator::current_thread->lane;
+  const unsigned lane = komt::emulator::current_lane;
   const unsigned first = lane & ~unsigned(width - 1);
   return komt::emulator::shuffle_from(mask, value, first | (unsigned(source) & unsigned(width - 1)),
                                       komt::emulator::kShfl, where);
@@ -87,7 +87,7 @@ inline T __shfl_sync(unsigned mask, T value, int source, int width = 32, KOMT_EM
 template <class T>
 inline T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32,
                          KOMT_EMULATOR_WHERE) {
-  const unsigned lane = komt::emulator::current_thread->lane;
+  const unsigned lane = komt::emulator::current_lane;
   const unsigned last = lane | unsigned(width - 1);
   const unsigned source = lane ^ unsigned(lane_mask);
   return komt::emulator::shuffle_from(mask, value, source > last ? lane : source,
@@ -96,7 +96,7 @@ inline T __shfl_xor_sync(unsigned mask, T value, int lane_mask, int width = 32,
 template <class T>
 inline T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32,
                         KOMT_EMULATOR_WHERE) {
-  const unsigned lane = komt::emulator::current_thread->lane;
+  const unsigned lane = komt::emulator::current_lane;
   const unsigned position = lane & unsigned(width - 1);
   return komt::emulator::shuffle_from(mask, value, delta > position ? lane : lane - delta,
                                       komt::emulator::kShflUp, where);
@@ -104,7 +104,7 @@ inline T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32,
 template <class T>
 inline T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32,
                           KOMT_EMULATOR_WHERE) {
-  const unsigned lane = komt::emulator::current_thread->lane;
+  const unsigned lane = komt::emulator::current_lane;
   const unsigned position = lane & unsigned(width - 1);
   return komt::emulator::shuffle_from(
       mask, value, position + delta >= unsigned(width) ? lane : lane + delta,

@@ -34,7 +34,7 @@ inline void ldmatrix(std::uint32_t* fragments, const void* row, const Collective
                      SourceLocation where) {
   MatrixRow argument;
   argument.fragments = fragments;
-  if (current_thread->lane < 8 * kMatrices) {
+  if (current_lane < 8 * kMatrices) {
     if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0) {
       report_misuse("ldmatrix: a row's address isn't a multiple of 16", where);
     }

@@ -36,7 +36,7 @@ inline void stmatrix(void* row, const std::uint32_t* fragments, SourceLocation w
   StoredRow argument;
   argument.fragments = fragments;
   warp_collective(0xffffffffu, kStmatrix<kMatrices, kTransposed>, &argument, where);
-  if (current_thread->lane < 8 * kMatrices) {
+  if (current_lane < 8 * kMatrices) {
     if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0) {
       report_misuse("stmatrix: a row's address isn't a multiple of 16", where);
     }
