@@ -1,0 +1,34 @@
+// Kernels for AVX2 with FMA and F16C.
+#include "backends/cpu/kernels.h"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define KOMT_ISA avx2
+#define KOMT_ISA_NAME "avx2"
+#include <immintrin.h>
+#include <math.h>
+#include <string.h>
+
+// In the source rather than on the command line, so that every build system builds the same. It
+// stays on to the end of the file: templates are instantiated there.
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC target("avx2,fma,f16c")
+#endif
+
+#include "backends/cpu/simd_avx2.h"
+// Keeps the order: the kernels are written over the vocabulary above.
+#include "backends/cpu/kernels_table.h"
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+
+namespace komt::cpu {
+const Kernels* avx2_kernels() { return &avx2::kKernels; }
+}  // namespace komt::cpu
+#else
+namespace komt::cpu {
+const Kernels* avx2_kernels() { return nullptr; }
+}  // namespace komt::cpu
+#endif

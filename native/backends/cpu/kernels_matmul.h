@@ -1,0 +1,104 @@
+#pragma once
+// Matrix products, written once over the vector vocabulary.
+//
+// Every y[t, r] is the same sum whatever tile computes it: per block of kDotBlock elements one
+// vector accumulator runs along k, its lanes are summed as a tree, and the blocks are added in
+// order. One token alone and a thousand together therefore give the same bits; tiles only share
+// loads. Elements of w become float32 when loaded, which is exact.
+
+namespace komt::cpu::KOMT_ISA {
+
+/// A tile of T tokens and R rows over one block of k; adds to y, or sets it for the first block.
+template <int T, int R, class W>
+KOMT_INLINE void tile(const float* x, int64_t x_stride, const W* w, int64_t w_stride, int64_t k,
+                      float* y, int64_t y_stride, bool first) {
+  Vec sums[T][R];
+  KOMT_UNROLL
+  for (int t = 0; t < T; ++t) {
+    KOMT_UNROLL
+    for (int r = 0; r < R; ++r) sums[t][r] = zero();
+  }
+  for (int64_t i = 0; i < k; i += kLanes) {
+    Vec weights[R];
+    KOMT_UNROLL
+    for (int r = 0; r < R; ++r) weights[r] = load(w + r * w_stride + i);
+    KOMT_UNROLL
+    for (int t = 0; t < T; ++t) {
+      const Vec input = load(x + t * x_stride + i);
+      KOMT_UNROLL
+      for (int r = 0; r < R; ++r) sums[t][r] = fma(input, weights[r], sums[t][r]);
+    }
+  }
+  KOMT_UNROLL
+  for (int t = 0; t < T; ++t) {
+    KOMT_UNROLL
+    for (int r = 0; r < R; ++r) {
+      const float sum = sum_lanes(sums[t][r]);
+      float* out = y + t * y_stride + r;
+      *out = first ? sum : *out + sum;
+    }
+  }
+}
+
+/// All rows for T tokens and one block of k.
+template <int T, int R, class W>
+KOMT_INLINE void tile_rows(const float* x, int64_t x_stride, const W* w, int64_t w_stride,
+                           int64_t rows, int64_t k, float* y, int64_t y_stride, bool first) {
+  int64_t r = 0;
+  for (; r + R <= rows; r += R)
+    tile<T, R>(x, x_stride, w + r * w_stride, w_stride, k, y + r, y_stride, first);
+  for (; r < rows; ++r)
+    tile<T, 1>(x, x_stride, w + r * w_stride, w_stride, k, y + r, y_stride, first);
+}
+
+/// Few tokens: weights are read once and converted in registers, whole rows at a time so that
+/// memory is read in long runs.
+template <int T, int R, class W>
+void matmul_direct(const MatmulTask& a) {
+  const W* w = static_cast<const W*>(a.w);
+  for (int64_t r = 0; r < a.rows; r += R) {
+    const int64_t rows = a.rows - r < R ? a.rows - r : R;
+    for (int64_t i = 0; i < a.k; i += kDotBlock) {
+      const int64_t k = a.k - i < kDotBlock ? a.k - i : kDotBlock;
+      tile_rows<T, R>(a.x + i, a.x_stride, w + r * a.w_stride + i, a.w_stride, rows, k, a.y + r,
+                      a.y_stride, i == 0);
+    }
+  }
+}
+
+/// Many tokens: a panel [rows, kDotBlock] of weights is converted once into the second-level cache
+/// and meets all tokens there.
+template <class W>
+void matmul_panel(const MatmulTask& a) {
+  const W* w = static_cast<const W*>(a.w);
+  for (int64_t i = 0; i < a.k; i += kDotBlock) {
+    const int64_t k = a.k - i < kDotBlock ? a.k - i : kDotBlock;
+    for (int64_t r = 0; r < a.rows; ++r) {
+      for (int64_t j = 0; j < k; j += kLanes)
+        store(a.scratch + r * k + j, load(w + r * a.w_stride + i + j));
+    }
+    int64_t t = 0;
+    for (; t + kTileTokens <= a.tokens; t += kTileTokens)
+      tile_rows<kTileTokens, kTileRows>(a.x + t * a.x_stride + i, a.x_stride, a.scratch, k, a.rows,
+                                        k, a.y + t * a.y_stride, a.y_stride, i == 0);
+    for (; t < a.tokens; ++t)
+      tile_rows<1, kGemvRows>(a.x + t * a.x_stride + i, a.x_stride, a.scratch, k, a.rows, k,
+                              a.y + t * a.y_stride, a.y_stride, i == 0);
+  }
+}
+
+template <class W>
+void matmul(const MatmulTask& a) {
+  if (a.tokens > kTileTokens) return matmul_panel<W>(a);
+  if (a.tokens == 1) return matmul_direct<1, kGemvRows, W>(a);
+  if (a.tokens == 2) return matmul_direct<2, kTileRows, W>(a);
+  if constexpr (kTileTokens > 2) {
+    if (a.tokens == 3) return matmul_direct<3, kTileRows, W>(a);
+    return matmul_direct<4, kTileRows, W>(a);
+  }
+}
+static_assert(kTileTokens == 2 || kTileTokens == 4);
+static_assert(kMatmulRows % kTileRows == 0 && kMatmulRows % kGemvRows == 0);
+static_assert(kDotBlock % kRowPadding == 0 && kRowPadding % kLanes == 0);
+
+}  // namespace komt::cpu::KOMT_ISA
