@@ -1,0 +1,57 @@
+/**
+ * Classes whose instances can be called, as Python objects with `__call__` can: `processor(ids,
+ * scores)` runs `processor._call(ids, scores)`.
+ */
+export abstract class Callable {
+  constructor() {
+    const self = ((...args: unknown[]) =>
+      (self as unknown as { _call(...args: unknown[]): unknown })._call(...args)) as object;
+    // Functions own `length` and `name`; without them the class's own members of that name show.
+    Reflect.deleteProperty(self, 'length');
+    Reflect.deleteProperty(self, 'name');
+    // biome-ignore lint/correctness/noConstructorReturn: the instance is a function with this class's prototype
+    return Object.setPrototypeOf(self, new.target.prototype);
+  }
+}
+
+/**
+ * A list whose instances can be called. Takes what Python's `list` does where it matters here:
+ * construction from an iterable, `push` (`append`), `extend`, `length`, iteration and `at`.
+ */
+export abstract class CallableList<T> extends Callable implements Iterable<T> {
+  readonly items: T[];
+
+  constructor(items: Iterable<T> = []) {
+    super();
+    this.items = [...items];
+  }
+
+  get length(): number {
+    return this.items.length;
+  }
+
+  /** The i-th entry; negative indices count from the end. */
+  at(index: number): T | undefined {
+    return this.items.at(index);
+  }
+
+  /** Appends entries. */
+  push(...items: T[]): this {
+    this.items.push(...items);
+    return this;
+  }
+
+  /** `push` of one entry, under Python's name. */
+  append(item: T): this {
+    return this.push(item);
+  }
+
+  /** Appends all entries of another list or iterable. */
+  extend(items: Iterable<T>): this {
+    return this.push(...items);
+  }
+
+  [Symbol.iterator](): Iterator<T> {
+    return this.items[Symbol.iterator]();
+  }
+}

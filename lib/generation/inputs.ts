@@ -1,0 +1,140 @@
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
+import { Tensor, type TokenIds, toRows } from '../tensor.js';
+import { warnOnce } from '../warnings.js';
+
+/** Prompts as the caller gave them, and as the engine takes them. */
+export interface PreparedInputs {
+  /** The rows with their padding; all of `length`. */
+  rows: number[][];
+  /** The rows without masked tokens. */
+  prompts: number[][];
+  /** Tokens of left padding, a row. */
+  padding: number[];
+  /** Tokens in each row, padding included. */
+  length: number;
+}
+
+/** What rows are checked and completed with. */
+export interface InputContext {
+  vocab_size: number;
+  bos: number | null;
+  eos: readonly number[] | null;
+  /** `pad_token_id` as configured, before any default. */
+  pad_token_id: number | null;
+}
+
+/**
+ * Splits prompts from padding: masked tokens never reach the engine, so a padded row answers as
+ * it does alone.
+ *
+ * Without a mask, padding is what equals `pad_token_id`, provided that this is no end-of-sequence
+ * token; otherwise everything counts.
+ *
+ * @throws InvalidArgumentError for rows of different lengths, ids outside the vocabulary, a mask
+ *   of another shape, or a row that is all padding.
+ */
+export function prepareInputs(
+  input_ids: TokenIds | null,
+  attention_mask: TokenIds | null,
+  context: InputContext,
+): PreparedInputs {
+  const rows = promptRows(input_ids, context);
+  const length = rows[0]?.length ?? 0;
+  for (const row of rows) checkRow(row, length, context.vocab_size);
+  const batched = rows.length > 1;
+  const pad = context.pad_token_id ?? context.eos?.[0] ?? null;
+
+  if (attention_mask === null && batched && context.eos !== null) {
+    if (context.pad_token_id === null) {
+      warnOnce(
+        'The attention mask and the pad token id were not set, with a batched input. As a ' +
+          'consequence, you may observe unexpected behavior. Please pass your input\'s ' +
+          '`attention_mask` to obtain reliable results.',
+      );
+    }
+    if (pad !== null && context.eos.includes(pad)) {
+      warnOnce(
+        'The attention mask is not set with a batched input, and cannot be inferred from input ' +
+          'because pad token is same as eos token. As a consequence, you may observe unexpected ' +
+          'behavior. Please pass your input\'s `attention_mask` to obtain reliable results.',
+      );
+    }
+  }
+
+  const mask = attention_mask === null ? inferMask(rows, pad, context.eos) : toMask(attention_mask);
+  if (mask.length !== rows.length || mask.some((row) => row.length !== length)) {
+    throw invalidArgument(
+      'attention_mask',
+      `the shape of input_ids, [${rows.length}, ${length}]`,
+      `[${mask.length}, ${mask[0]?.length ?? 0}]`,
+    );
+  }
+  const endsInPadding =
+    attention_mask === null
+      ? rows.some((row) => row.at(-1) === pad)
+      : mask.some((row) => row.at(-1) === 0);
+  if (batched && pad !== null && endsInPadding) {
+    warnOnce(
+      'A decoder-only architecture is being used, but right-padding was detected! For correct ' +
+        "generation results, please set `padding_side='left'` when initializing the tokenizer.",
+    );
+  }
+
+  const prompts = rows.map((row, r) => row.filter((_, i) => mask[r]?.[i] !== 0));
+  prompts.forEach((prompt, r) => {
+    if (prompt.length === 0) {
+      throw invalidArgument('attention_mask', `at least one 1 in row ${r}`, 'none');
+    }
+  });
+  return { rows, prompts, padding: mask.map((row) => Math.max(0, row.indexOf(1))), length };
+}
+
+function promptRows(input_ids: TokenIds | null, context: InputContext): number[][] {
+  if (input_ids !== null) {
+    const rows = toRows(input_ids, 'input_ids');
+    if (rows.length > 0 && rows.some((row) => row.length > 0)) return rows;
+  }
+  if (context.bos === null) {
+    throw new InvalidArgumentError(
+      '`bos_token_id` has to be defined when no `input_ids` are provided.',
+      { subject: 'input_ids' },
+    );
+  }
+  return [[context.bos]];
+}
+
+function checkRow(row: readonly number[], length: number, vocab_size: number): void {
+  if (row.length !== length) {
+    throw new InvalidArgumentError('The rows of input_ids have different lengths', {
+      subject: 'input_ids',
+      expected: length,
+      found: row.length,
+      remedy: 'Pass `padding: true` to the tokenizer, with `padding_side: "left"`',
+    });
+  }
+  for (const id of row) {
+    if (!Number.isInteger(id) || id < 0 || id >= vocab_size) {
+      throw invalidArgument('input_ids', `token ids from 0 to ${vocab_size - 1}`, id);
+    }
+  }
+}
+
+function inferMask(
+  rows: readonly number[][],
+  pad: number | null,
+  eos: readonly number[] | null,
+): number[][] {
+  const usable =
+    pad !== null && !(eos?.includes(pad) ?? false) && rows.some((row) => row.includes(pad));
+  return rows.map((row) => row.map((id) => (usable && id === pad ? 0 : 1)));
+}
+
+function toMask(mask: TokenIds): number[][] {
+  if (mask instanceof Tensor && mask.dims.length > 2) {
+    throw new InvalidArgumentError('`attention_mask` passed to `generate` must be 2D.', {
+      subject: 'attention_mask',
+      found: mask.dims,
+    });
+  }
+  return toRows(mask, 'attention_mask').map((row) => row.map((x) => (x === 0 ? 0 : 1)));
+}

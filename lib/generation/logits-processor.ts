@@ -1,0 +1,110 @@
+import { invalidArgument } from '../errors.js';
+import { Callable, CallableList } from './callable.js';
+
+/**
+ * What changes scores before a token is chosen.
+ *
+ * @param input_ids ids so far, prompt and left padding included, one list a row. They are the
+ *   live lists: read them, copy what you keep.
+ * @param scores one float32 array of vocab_size a row: logits, or log-probabilities under beam
+ *   search.
+ * @returns the new scores, one array a row; changing the given arrays and returning them is fine.
+ */
+export type LogitsProcessorFunction = (
+  input_ids: number[][],
+  scores: Float32Array[],
+) => Float32Array[];
+
+/** Anything `logits_processor` accepts as one processor. */
+export type LogitsProcessorLike = LogitsProcessor | LogitsProcessorFunction;
+
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: Callable gives instances this call signature
+export interface LogitsProcessor {
+  (input_ids: number[][], scores: Float32Array[]): Float32Array[];
+  /**
+   * Called and awaited before each step's pass over the processors, for processors that need
+   * something asynchronous first.
+   *
+   * @param input_ids as `_call` will get them.
+   * @param active false for rows that have finished, whose scores no longer matter.
+   */
+  prepare?(input_ids: number[][], active: readonly boolean[]): Promise<void>;
+  /**
+   * Beam search has permuted the rows: row i now continues what was row `parents[i]`. For
+   * processors that keep state per row.
+   */
+  reorder?(parents: readonly number[]): void;
+}
+
+/**
+ * Base class of logits processors (transformers `LogitsProcessor`). Subclass it and define
+ * `_call(input_ids, scores)`; instances can be called.
+ */
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see the interface
+export abstract class LogitsProcessor extends Callable {
+  /** See {@link LogitsProcessorFunction}. */
+  abstract _call(input_ids: number[][], scores: Float32Array[]): Float32Array[];
+}
+
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: CallableList gives instances this call signature
+export interface LogitsProcessorList {
+  (input_ids: number[][], scores: Float32Array[]): Float32Array[];
+}
+
+/** Processors in the order they apply (transformers `LogitsProcessorList`). Can be called. */
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see the interface
+export class LogitsProcessorList extends CallableList<LogitsProcessorLike> {
+  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
+    let out = scores;
+    for (const processor of this.items) {
+      out = processor(input_ids, out);
+      if (!Array.isArray(out) || out.length !== scores.length) {
+        throw invalidArgument(
+          `the result of logits processor ${processorName(processor)}`,
+          `${scores.length} rows of scores`,
+          out,
+        );
+      }
+    }
+    return out;
+  }
+
+  /** Runs every processor's `prepare`, in order. */
+  async prepare(input_ids: number[][], active: readonly boolean[]): Promise<void> {
+    for (const p of this.items) {
+      if (p instanceof LogitsProcessor && p.prepare) await p.prepare(input_ids, active);
+    }
+  }
+
+  /** Runs every processor's `reorder`. */
+  reorder(parents: readonly number[]): void {
+    for (const p of this.items) if (p instanceof LogitsProcessor) p.reorder?.(parents);
+  }
+}
+
+function processorName(processor: LogitsProcessorLike): string {
+  return processor instanceof LogitsProcessor ? processor.constructor.name : processor.name;
+}
+
+/**
+ * A processor, a function, an array of either or a list, as a list.
+ *
+ * @throws InvalidArgumentError for anything else.
+ */
+export function toLogitsProcessorList(
+  value: LogitsProcessorLike | Iterable<LogitsProcessorLike> | null | undefined,
+): LogitsProcessorList {
+  if (value === null || value === undefined) return new LogitsProcessorList();
+  if (value instanceof LogitsProcessorList) return value;
+  const items = typeof value === 'function' && !(Symbol.iterator in value) ? [value] : value;
+  if (typeof (items as Iterable<LogitsProcessorLike>)[Symbol.iterator] !== 'function') {
+    throw invalidArgument('logits_processor', 'a LogitsProcessor, a function or a list', value);
+  }
+  const list = new LogitsProcessorList(items as Iterable<LogitsProcessorLike>);
+  for (const item of list) {
+    if (typeof item !== 'function') {
+      throw invalidArgument('logits_processor', 'LogitsProcessor instances or functions', item);
+    }
+  }
+  return list;
+}
