@@ -1,0 +1,9 @@
+#include "gemm/gemm_kernel.cuh"
+
+namespace komt::kernels {
+
+cudaError_t launch_gemm_f16(TileId tile, GemmParams params, bool overlap, cudaStream_t stream) {
+  return launch_gemm<half>(tile, params, overlap, stream);
+}
+
+}  // namespace komt::kernels

@@ -1,0 +1,331 @@
+// C[M, N] = A[M, K] W[N, K]^T on the tensor cores of sm_80 and later: mma.sync, cp.async pipeline.
+//
+// Both operands are K-major in memory, so both go through the same path: cp.async brings 16-byte
+// chunks (8 elements of k) into shared memory, where chunk c of row r lies at chunk c ^ key(r), so
+// that the 8 rows of every ldmatrix fall into different banks; ldmatrix makes fragments of them, one
+// step of 16 along k ahead of the mma that uses them. Stages are refilled as soon as the block has
+// read them: one barrier a stage.
+//
+// The accumulation order of an element is k ascending in steps of 16 in one accumulator, whatever
+// the tile: see linear.h on determinism.
+//
+// Bytes and FLOPs. 2 M N K FLOPs; at least 2 (M K + N K) bytes in and the output once. Roofline on an
+// H200 (4.3 TB/s, 788 TFLOP/s measured), microseconds for M = 16 (bytes) and M = 2048 (FLOPs):
+//            7B: n x k       M=16   M=2048 |        13B: n x k      M=16   M=2048
+//   QKV      12288 x 4096    23.4    262   |        15360 x 5120    36.6    409
+//   O         4096 x 4096     7.8     87   |         5120 x 5120    12.2    136
+//   gate+up  22016 x 4096    41.9    469   |        27648 x 5120    65.8    736
+//   down      4096 x 11008   21.0    234   |         5120 x 13824   32.9    368
+//   lm_head  32000 x 4096    61.0    681   |        32000 x 5120    76.2    852
+// How the design gets there: wide tiles read 2 (1/128 + 1/256) bytes of L2 a multiplication, so L2 is
+// below its limit at mma.sync's rate, which itself is 63 to 65% of what wgmma reaches (stage 1 of the
+// plan asks for 0.55 of cuBLAS). Narrow tiles keep 48 to 80 KiB of weights in flight per SM (27 KiB
+// are needed to cover HBM's latency), and read each weight once for all rows. Registers and resident
+// blocks per SM are in cuda/resources.json.
+#pragma once
+
+#include "common/launch.cuh"
+#include "gemm/gemm.h"
+#include "ptx/cp_async.cuh"
+#include "ptx/grid_dependency.cuh"
+#include "ptx/ldmatrix.cuh"
+#include "ptx/mma.cuh"
+
+namespace komt::kernels {
+
+namespace gemm_detail {
+
+inline constexpr int kChunk = 8;  // elements in 16 bytes
+
+// Rows of 64 bytes share a line of banks in twos, wider rows have one (or more) of their own.
+template <int kBlockK>
+__device__ __forceinline__ int swizzle_key(int row) {
+  if constexpr (kBlockK == 32) return (row >> 1) & 3;
+  return row & 7;
+}
+
+// One thread's part in copying kRows rows of an operand, kBlockK columns at a time.
+template <class T, int kRows, class Tile>
+class OperandLoader {
+  static constexpr int kChunksPerRow = Tile::kBlockK / kChunk;
+  static constexpr int kRowsPerPass = Tile::kThreads / kChunksPerRow;
+  static constexpr int kPasses = kRows / kRowsPerPass;
+  static_assert(kRows % kRowsPerPass == 0 && kPasses >= 1 && kPasses <= 32);
+  static_assert(kRowsPerPass % 8 == 0, "all passes share one swizzle key");
+
+ public:
+  // row_of(i) is the operand's row for row i of the tile, or -1 where there is none: zeros then.
+  template <class RowOf>
+  __device__ __forceinline__ OperandLoader(const void* operand, int k, RowOf row_of)
+      : base_(static_cast<const T*>(operand)), chunks_(k / kChunk) {
+    const int row = static_cast<int>(threadIdx.x) / kChunksPerRow;
+    chunk_ = static_cast<int>(threadIdx.x) % kChunksPerRow;
+    target_ = row * Tile::kBlockK + (chunk_ ^ swizzle_key<Tile::kBlockK>(row)) * kChunk;
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const int source = row_of(row + pass * kRowsPerPass);
+      present_ |= static_cast<std::uint32_t>(source >= 0) << pass;
+      first_chunk_[pass] = static_cast<std::uint32_t>(source >= 0 ? source : 0) *
+                           static_cast<std::uint32_t>(chunks_);
+    }
+  }
+
+  __device__ __forceinline__ void load(T* stage, int k_tile) const {
+    const int chunk = k_tile * kChunksPerRow + chunk_;
+    const bool inside = chunk < chunks_;
+#pragma unroll
+    for (int pass = 0; pass < kPasses; ++pass) {
+      const bool read = inside && (present_ >> pass & 1u) != 0;
+      const std::size_t at = read ? first_chunk_[pass] + static_cast<std::uint32_t>(chunk) : 0u;
+      ptx::cp_async_zfill<16>(stage + target_ + pass * kRowsPerPass * Tile::kBlockK,
+                              base_ + at * kChunk, read ? 16 : 0);
+    }
+  }
+
+ private:
+  const T* base_;
+  int chunks_;  // in a row of the operand
+  int chunk_;
+  int target_;
+  std::uint32_t present_ = 0;
+  // In chunks, to fit in 32 bits: operands of up to 2^35 elements.
+  std::uint32_t first_chunk_[kPasses];
+};
+
+// The fragments of one warp for one step of 16 along k.
+template <class Tile>
+struct Fragments {
+  static constexpr int kM = Tile::kWarpM / 16;
+  static constexpr int kN = Tile::kWarpN / 8;
+  std::uint32_t a[kM][4];
+  std::uint32_t b[kN][2];
+};
+
+template <class T, class Tile>
+class FragmentReader {
+ public:
+  __device__ __forceinline__ FragmentReader(int warp_m, int warp_n, int lane) {
+    constexpr int kPairOfTiles = Tile::kWarpN > 8 ? 1 : 0;
+    const int row_a = lane % 16;
+    const int row_b = lane % 8 + (lane / 16 * 8) * kPairOfTiles;
+    chunk_a_ = lane / 16;
+    chunk_b_ = lane / 8 % 2;
+    key_a_ = swizzle_key<Tile::kBlockK>(row_a);
+    key_b_ = swizzle_key<Tile::kBlockK>(row_b);
+    row_a_ = (warp_m * Tile::kWarpM + row_a) * Tile::kBlockK;
+    row_b_ = (Tile::kBlockM + warp_n * Tile::kWarpN + row_b) * Tile::kBlockK;
+  }
+
+  __device__ __forceinline__ void read(Fragments<Tile>& f, const T* stage, int step) const {
+    const T* a = stage + row_a_ + ((2 * step + chunk_a_) ^ key_a_) * kChunk;
+    const T* b = stage + row_b_ + ((2 * step + chunk_b_) ^ key_b_) * kChunk;
+#pragma unroll
+    for (int i = 0; i < Fragments<Tile>::kM; ++i) {
+      ptx::ldmatrix_x4(f.a[i], a + i * 16 * Tile::kBlockK);
+    }
+    if constexpr (Fragments<Tile>::kN == 1) {
+      ptx::ldmatrix_x2(f.b[0], b);
+    } else {
+#pragma unroll
+      for (int j = 0; j < Fragments<Tile>::kN; j += 2) {
+        std::uint32_t pair[4];
+        ptx::ldmatrix_x4(pair, b + j * 8 * Tile::kBlockK);
+        f.b[j][0] = pair[0];
+        f.b[j][1] = pair[1];
+        f.b[j + 1][0] = pair[2];
+        f.b[j + 1][1] = pair[3];
+      }
+    }
+  }
+
+ private:
+  int row_a_, row_b_, chunk_a_, chunk_b_, key_a_, key_b_;
+};
+
+// Position in the grid of tiles. Eight tiles of M are visited for one tile of N before the next, so
+// that the blocks that run together form a near square and share operands in L2.
+struct TileCoordinates {
+  int m;
+  int n;
+};
+__device__ __forceinline__ TileCoordinates tile_of_block(int block, int tiles_m, int tiles_n) {
+  constexpr int kGroup = 8;
+  const int group = block / (kGroup * tiles_n);
+  const int in_group = block - group * kGroup * tiles_n;
+  const int first_m = group * kGroup;
+  const int height = min(tiles_m - first_m, kGroup);
+  return {first_m + in_group % height, in_group / height};
+}
+
+// A warp's results, 16 rows at a time through its own part of shared memory, so that a lane holds 8
+// neighbouring columns and writes 16 bytes. Strides and the gap of 4 after 32 columns keep both
+// directions free of bank conflicts.
+template <class Tile>
+struct Staging {
+  static constexpr int kStride = Tile::kWarpN == 8 ? 8 : Tile::kWarpN + 8;
+  static constexpr int kFloatsPerWarp = 16 * kStride;
+  static_assert(kFloatsPerWarp * 4 * (Tile::kThreads / 32) <= Tile::kSharedBytes);
+  static_assert(kStride % 16 == 8, "four rows of float2 must fall into different banks");
+
+  __device__ __forceinline__ static int at(int row, int column) {
+    return row * kStride + column + column / 32 * 4;
+  }
+};
+
+template <class T, class Tile>
+__device__ __forceinline__ void write_results(
+    const EpilogueParams& p, float* staging, int first_row, int first_column, int lane,
+    const float (&sums)[Fragments<Tile>::kM][Fragments<Tile>::kN][4]) {
+  constexpr int kUnitsPerRow = Tile::kWarpN / 8;
+#pragma unroll
+  for (int i = 0; i < Fragments<Tile>::kM; ++i) {
+#pragma unroll
+    for (int j = 0; j < Fragments<Tile>::kN; ++j) {
+      const int column = j * 8 + lane % 4 * 2;
+      *reinterpret_cast<float2*>(staging + Staging<Tile>::at(lane / 4, column)) =
+          make_float2(sums[i][j][0], sums[i][j][1]);
+      *reinterpret_cast<float2*>(staging + Staging<Tile>::at(lane / 4 + 8, column)) =
+          make_float2(sums[i][j][2], sums[i][j][3]);
+    }
+    __syncwarp();
+    for (int unit = lane; unit < 16 * kUnitsPerRow; unit += 32) {
+      const int row = unit / kUnitsPerRow;
+      const int column = unit % kUnitsPerRow * 8;
+      if (first_row + i * 16 + row < p.rows && first_column + column < p.n) {
+        const float* from = staging + Staging<Tile>::at(row, column);
+        const float4 low = *reinterpret_cast<const float4*>(from);
+        const float4 high = *reinterpret_cast<const float4*>(from + 4);
+        float y[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
+        apply_epilogue<T>(p, first_row + i * 16 + row, first_column + column, y);
+      }
+    }
+    __syncwarp();
+  }
+}
+
+}  // namespace gemm_detail
+
+template <class T, class Tile>
+__global__ void __launch_bounds__(Tile::kThreads) gemm_kernel(const GemmParams p) {
+  using namespace gemm_detail;
+  constexpr int kSteps = Tile::kBlockK / 16;
+  constexpr int kStages = Tile::kStages;
+  constexpr int kM = Fragments<Tile>::kM;
+  constexpr int kN = Fragments<Tile>::kN;
+  KOMT_DYN_SHARED(shared);
+  T* const stages = reinterpret_cast<T*>(shared);
+
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int warp_m = warp % Tile::kWarpsM;
+  const int warp_n = warp / Tile::kWarpsM;
+  const TileCoordinates tile =
+      tile_of_block(static_cast<int>(blockIdx.x), p.tiles_m, p.tiles_n);
+  const int first_row = tile.m * Tile::kBlockM;
+  const int first_column = tile.n * Tile::kBlockN;
+  const int k_tiles = (p.k + Tile::kBlockK - 1) / Tile::kBlockK;
+
+  const OperandLoader<T, Tile::kBlockM, Tile> load_a(p.a, p.k, [&](int i) {
+    return first_row + i < p.m ? first_row + i : -1;
+  });
+  const OperandLoader<T, Tile::kBlockN, Tile> load_b(p.b, p.k, [&](int i) {
+    return first_column + i < p.n ? weight_row(p.epilogue, first_column + i) : -1;
+  });
+  const FragmentReader<T, Tile> reader(warp_m, warp_n, lane);
+
+  // Weights don't depend on the kernel in front of this one, activations do.
+#pragma unroll
+  for (int s = 0; s < kStages - 1; ++s) {
+    if (s < k_tiles) {
+      load_b.load(stages + s * Tile::kStageElements + Tile::kBlockM * Tile::kBlockK, s);
+    }
+  }
+  ptx::grid_dependency_wait();
+#pragma unroll
+  for (int s = 0; s < kStages - 1; ++s) {
+    if (s < k_tiles) load_a.load(stages + s * Tile::kStageElements, s);
+    ptx::cp_async_commit();
+  }
+
+  float sums[kM][kN][4];
+#pragma unroll
+  for (int i = 0; i < kM; ++i) {
+#pragma unroll
+    for (int j = 0; j < kN; ++j) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) sums[i][j][e] = 0.0f;
+    }
+  }
+
+  Fragments<Tile> fragments[2];
+  ptx::cp_async_wait<kStages - 2>();
+  __syncthreads();
+  reader.read(fragments[0], stages, 0);
+
+  int stage = 0;              // being read
+  int refill = kStages - 1;   // read by everyone, to be loaded next
+  for (int t = 0; t < k_tiles; ++t) {
+    T* const current = stages + stage * Tile::kStageElements;
+    stage = stage + 1 == kStages ? 0 : stage + 1;
+#pragma unroll
+    for (int step = 0; step < kSteps; ++step) {
+      if (step + 1 < kSteps) {
+        reader.read(fragments[(step + 1) % 2], current, step + 1);
+      } else if (t + 1 < k_tiles) {
+        ptx::cp_async_wait<kStages - 2>();
+        __syncthreads();
+        reader.read(fragments[0], stages + stage * Tile::kStageElements, 0);
+      }
+      if (step == 0) {
+        if (t + kStages - 1 < k_tiles) {
+          T* const target = stages + refill * Tile::kStageElements;
+          load_a.load(target, t + kStages - 1);
+          load_b.load(target + Tile::kBlockM * Tile::kBlockK, t + kStages - 1);
+        }
+        ptx::cp_async_commit();
+        refill = refill + 1 == kStages ? 0 : refill + 1;
+      }
+      const Fragments<Tile>& f = fragments[step % 2];
+#pragma unroll
+      for (int i = 0; i < kM; ++i) {
+#pragma unroll
+        for (int j = 0; j < kN; ++j) ptx::mma_m16n8k16<T>(sums[i][j], f.a[i], f.b[j]);
+      }
+    }
+  }
+
+  ptx::grid_dependency_launch();
+  ptx::cp_async_wait<0>();
+  __syncthreads();  // the stages become the staging buffer
+  float* const staging =
+      reinterpret_cast<float*>(shared) + warp * Staging<Tile>::kFloatsPerWarp;
+  write_results<T, Tile>(p.epilogue, staging, first_row + warp_m * Tile::kWarpM,
+                         first_column + warp_n * Tile::kWarpN, lane, sums);
+}
+
+template <class T, class Tile>
+cudaError_t launch_gemm_tile(GemmParams params, bool overlap, cudaStream_t stream) {
+  params.tiles_m = (params.m + Tile::kBlockM - 1) / Tile::kBlockM;
+  params.tiles_n = (params.n + Tile::kBlockN - 1) / Tile::kBlockN;
+  LaunchConfig config;
+  config.grid = dim3(static_cast<unsigned>(params.tiles_m) * static_cast<unsigned>(params.tiles_n));
+  config.block = dim3(Tile::kThreads);
+  config.dynamic_shared_bytes = Tile::kSharedBytes;
+  config.stream = stream;
+  config.programmatic_dependent_launch = overlap;
+  return launch(gemm_kernel<T, Tile>, config, params);
+}
+
+template <class T>
+cudaError_t launch_gemm(TileId tile, const GemmParams& params, bool overlap, cudaStream_t stream) {
+  switch (tile) {
+    case TileId::k16x32: return launch_gemm_tile<T, Tile16x32>(params, overlap, stream);
+    case TileId::k32x32: return launch_gemm_tile<T, Tile32x32>(params, overlap, stream);
+    case TileId::k64x64: return launch_gemm_tile<T, Tile64x64>(params, overlap, stream);
+    case TileId::k128x128: return launch_gemm_tile<T, Tile128x128>(params, overlap, stream);
+    case TileId::k128x256: return launch_gemm_tile<T, Tile128x256>(params, overlap, stream);
+  }
+  return cudaErrorInvalidValue;
+}
+
+}  // namespace komt::kernels

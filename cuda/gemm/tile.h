@@ -1,0 +1,82 @@
+// The block shapes of the tensor-core kernel, and which one a problem is computed with.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+namespace komt::kernels {
+
+// A block computes kBlockM x kBlockN results from kBlockK columns at a time, kStages of them in
+// shared memory; a warp owns kWarpM x kWarpN of the results.
+template <int kBlockM_, int kBlockN_, int kBlockK_, int kWarpM_, int kWarpN_, int kStages_>
+struct GemmTile {
+  static constexpr int kBlockM = kBlockM_;
+  static constexpr int kBlockN = kBlockN_;
+  static constexpr int kBlockK = kBlockK_;
+  static constexpr int kWarpM = kWarpM_;
+  static constexpr int kWarpN = kWarpN_;
+  static constexpr int kStages = kStages_;
+  static constexpr int kWarpsM = kBlockM / kWarpM;
+  static constexpr int kWarpsN = kBlockN / kWarpN;
+  static constexpr int kThreads = 32 * kWarpsM * kWarpsN;
+  static constexpr int kStageElements = (kBlockM + kBlockN) * kBlockK;
+  static constexpr int kSharedBytes = kStages * kStageElements * 2;
+
+  static_assert(kBlockM % kWarpM == 0 && kBlockN % kWarpN == 0);
+  static_assert(kWarpM % 16 == 0 && kWarpN % 8 == 0, "a warp's part is whole m16n8 fragments");
+  static_assert(kBlockK % 32 == 0, "steps of 16 alternate between two sets of fragments");
+  static_assert(kStages >= 3);
+  static_assert(kSharedBytes <= 96 * 1024, "must run where a block has 99 KiB: sm_86, 89 and 120");
+};
+
+// Bytes in flight per SM while a block waits are (kStages - 1) stages times the resident blocks; of
+// the narrow tiles two blocks are resident, and it is their weights that have to be kept flowing:
+// 80, 64 and 48 KiB.
+using Tile16x32 = GemmTile<16, 32, 128, 16, 8, 6>;
+using Tile32x32 = GemmTile<32, 32, 128, 16, 16, 5>;
+using Tile64x64 = GemmTile<64, 64, 64, 32, 32, 4>;
+using Tile128x128 = GemmTile<128, 128, 32, 64, 64, 3>;
+using Tile128x256 = GemmTile<128, 256, 32, 64, 64, 4>;
+
+enum class TileId : std::uint8_t { k16x32, k32x32, k64x64, k128x128, k128x256 };
+inline constexpr int kNumTiles = 5;
+
+struct TileShape {
+  TileId id;
+  int m;
+  int n;
+};
+inline constexpr TileShape kTileShapes[kNumTiles] = {{TileId::k16x32, 16, 32},
+                                                     {TileId::k32x32, 32, 32},
+                                                     {TileId::k64x64, 64, 64},
+                                                     {TileId::k128x128, 128, 128},
+                                                     {TileId::k128x256, 128, 256}};
+
+// Estimated cycles of an SM for m x n x k in tiles of the given shape. Blocks go to the SMs in turn,
+// and an SM needs for a step of one along k the longer of
+//   - its multiplications, at the rate mma.sync reaches (63% of the tensor cores' 2048 a cycle, H100),
+//   - its loads, two bytes for every row and column, at an SM's share of the L2 bandwidth
+//     (5.5 TB/s over 132 SMs at 1.755 GHz),
+// plus what a block spends on filling its pipeline and on its epilogue. HBM's share is the same for
+// all shapes and is left out. On an A100 both rates are lower by about the same factor.
+constexpr double tile_cycles(const TileShape& tile, int m, int n, int k, int sm_count) {
+  constexpr double kMultipliesPerCycle = 0.63 * 2048;
+  constexpr double kBytesPerCycle = 5.5e12 / (132 * 1.755e9);
+  constexpr double kBlockOverheadCycles = 2000;
+  const std::int64_t tiles = std::int64_t((m + tile.m - 1) / tile.m) * ((n + tile.n - 1) / tile.n);
+  const std::int64_t tiles_per_sm = (tiles + sm_count - 1) / sm_count;
+  const double multiply = double(tile.m) * tile.n / kMultipliesPerCycle;
+  const double load = 2.0 * (tile.m + tile.n) / kBytesPerCycle;
+  return double(tiles_per_sm) * (std::max(multiply, load) * k + kBlockOverheadCycles);
+}
+
+// The shape with the lowest estimate; of equals the smaller.
+constexpr TileId select_tile(int m, int n, int k, int sm_count) {
+  TileShape best = kTileShapes[0];
+  for (const TileShape& tile : kTileShapes) {
+    if (tile_cycles(tile, m, n, k, sm_count) < tile_cycles(best, m, n, k, sm_count)) best = tile;
+  }
+  return best.id;
+}
+
+}  // namespace komt::kernels
