@@ -100,13 +100,22 @@ void Engine::post_job(SessionId id, std::function<std::shared_ptr<Job>(Session&)
   wake();
 }
 
-void Engine::dispose() {
+void Engine::stop(std::function<void()> stopped) {
   load_cancelled_ = true;
+  bool late = false;
   {
     const std::scoped_lock lock(mutex_);
     stopping_ = true;
+    late = released_;
+    if (stopped && !late) stopped_.push_back(stopped);
+    for (auto& session : sessions_) session->closing = true;
   }
+  if (late && stopped) stopped();
   wake();
+}
+
+void Engine::dispose() {
+  stop();
   const std::scoped_lock lock(join_mutex_);
   if (thread_.joinable()) thread_.join();
 }
@@ -217,6 +226,13 @@ void Engine::tear_down() {
   for (auto& state : sessions) end_session(*state, "The model was disposed");
   model_.reset();
   backends_.clear();
+  std::vector<std::function<void()>> stopped;
+  {
+    const std::scoped_lock lock(mutex_);
+    released_ = true;
+    stopped = std::move(stopped_);
+  }
+  for (auto& callback : stopped) callback();
 }
 
 }  // namespace komt

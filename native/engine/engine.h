@@ -55,7 +55,10 @@ class Engine {
   /// Has waiting jobs looked at again: call after verdict() or cancel().
   void wake();
 
-  /// Ends all work, releases model and backends, joins the thread; later posts fail with `disposed`.
+  /// Has the thread end all work (with `disposed` errors) and release model and backends; later posts
+  /// fail. Returns at once; `stopped`, if given, is called on the engine's thread when all is released.
+  void stop(std::function<void()> stopped = nullptr);
+  /// stop(), and waits for it.
   void dispose();
 
  private:
@@ -85,6 +88,8 @@ class Engine {
   std::function<void()> load_;                           ///< guarded by mutex_
   std::atomic<bool> load_cancelled_{false};
   bool stopping_ = false;  ///< guarded by mutex_
+  bool released_ = false;  ///< guarded by mutex_
+  std::vector<std::function<void()>> stopped_;  ///< guarded by mutex_
   SessionId next_id_ = 1;  ///< guarded by mutex_
 
   std::vector<std::unique_ptr<Backend>> backends_;  ///< engine thread only

@@ -101,16 +101,15 @@ Batch Model::upload_batch(Stage& stage, std::span<const BatchRow> rows, int num_
   batch.num_tokens = num_tokens;
   batch.num_sequences = int(rows.size());
   int max_position = 0;
-  int stretched = 0;
   for (const BatchRow& row : rows) {
     const int count = int(row.tokens.size());
     batch.max_new_tokens = std::max(batch.max_new_tokens, count);
     batch.max_kv_length = std::max(batch.max_kv_length, row.first_position + count);
     batch.block_table_stride = std::max(batch.block_table_stride, int(row.cache->blocks.size()));
     max_position = std::max(max_position, row.first_position + count);
-    if (config_.rope.dynamic && row.final_length > config_.rope.original_max_position) stretched += count;
   }
-  stage.rope->reserve(max_position, stretched);
+  const bool stretch = config_.rope.dynamic && rope_length_ > config_.rope.original_max_position;
+  stage.rope->reserve(max_position, stretch ? num_tokens : 0);
 
   // One upload for all arrays: tokens, positions, rope rows, sequence ids, cu_seqlens, lengths, table.
   const size_t n = size_t(num_tokens);
@@ -128,15 +127,12 @@ Batch Model::upload_batch(Stage& stage, std::span<const BatchRow> rows, int num_
   int slot = 0;
   for (size_t r = 0; r < s; ++r) {
     const BatchRow& row = rows[r];
-    const bool stretch =
-        config_.rope.dynamic && row.final_length > config_.rope.original_max_position;
     cu_seqlens[r] = t;
     for (size_t i = 0; i < row.tokens.size(); ++i, ++t) {
       const int position = row.first_position + int(i);
       tokens[t] = row.tokens[i];
       positions[t] = position;
-      rope_rows[t] =
-          stretch ? stage.rope->scratch_row(slot++, position, row.final_length) : position;
+      rope_rows[t] = stretch ? stage.rope->scratch_row(slot++, position, rope_length_) : position;
       sequence_ids[t] = int32_t(r);
     }
     kv_lengths[r] = row.first_position + int(row.tokens.size());
@@ -240,12 +236,23 @@ void Model::run_stage(Stage& stage, std::span<const BatchRow> rows, int num_toke
   }
 }
 
+void Model::update_rope_length(std::span<const BatchRow> rows) {
+  int length = 0;
+  for (const BatchRow& row : rows) length = std::max(length, row.final_length);
+  if (length > rope_length_) {
+    rope_length_ = length;
+  } else if (length < config_.rope.original_max_position) {
+    rope_length_ = 0;
+  }
+}
+
 void Model::forward(std::span<const BatchRow> rows) {
   int num_tokens = 0;
   for (const BatchRow& row : rows) num_tokens += int(row.tokens.size());
   if (num_tokens > max_batch_tokens_) {
     throw Error(ErrorKind::internal, "forward: more tokens than max_batch_tokens");
   }
+  update_rope_length(rows);
   Stage* before = nullptr;
   for (auto& stage : stages_) {
     if (before != nullptr) {

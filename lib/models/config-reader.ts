@@ -1,0 +1,92 @@
+import type { JsonObject } from '../checkpoint/strict-json.js';
+import { UnsupportedModelError } from '../errors.js';
+
+/** Typed, bounded access to the fields of one JSON object; every complaint names the field and the file. */
+export class ConfigReader {
+  /**
+   * @param path prefix of the fields' names in messages, such as "rope_scaling."
+   */
+  constructor(
+    readonly raw: JsonObject,
+    readonly file: string | undefined,
+    private readonly path = '',
+  ) {}
+
+  /** @throws UnsupportedModelError always: `field` is not what it should be. */
+  fail(field: string, expected: string): never {
+    throw new UnsupportedModelError(`${this.path}${field} of the model's config is not valid`, {
+      file: this.file,
+      subject: this.path + field,
+      expected,
+      found: this.raw[field] === undefined ? 'nothing' : this.raw[field],
+      remedy: 'Correct the field, or download config.json again.',
+    });
+  }
+
+  private absent(field: string): boolean {
+    return this.raw[field] === undefined || this.raw[field] === null;
+  }
+
+  /** An integer in [min, max]; without `fallback` the field must be there. */
+  integer(field: string, min: number, max: number, fallback?: number): number {
+    if (this.absent(field) && fallback !== undefined) return fallback;
+    const value = this.raw[field];
+    if (!Number.isSafeInteger(value) || (value as number) < min || (value as number) > max) {
+      this.fail(field, `an integer from ${min} to ${max}`);
+    }
+    return value as number;
+  }
+
+  /** A finite number, at least `min` (or above it, with `exclusive`). */
+  number(field: string, min: number, fallback?: number, exclusive = false): number {
+    if (this.absent(field) && fallback !== undefined) return fallback;
+    const value = this.raw[field];
+    const valid = typeof value === 'number' && Number.isFinite(value);
+    if (!valid || (exclusive ? value <= min : value < min)) {
+      this.fail(field, `a number ${exclusive ? 'above' : 'from'} ${min}`);
+    }
+    return value;
+  }
+
+  /** As {@link number}, or undefined where the field is absent or null. */
+  optionalNumber(field: string, min: number): number | undefined {
+    return this.absent(field) ? undefined : this.number(field, min);
+  }
+
+  boolean(field: string, fallback: boolean): boolean {
+    if (this.absent(field)) return fallback;
+    const value = this.raw[field];
+    return typeof value === 'boolean' ? value : this.fail(field, 'true or false');
+  }
+
+  string(field: string): string | undefined {
+    if (this.absent(field)) return undefined;
+    const value = this.raw[field];
+    return typeof value === 'string' ? value : this.fail(field, 'a string');
+  }
+
+  strings(field: string): string[] {
+    if (this.absent(field)) return [];
+    const value = this.raw[field];
+    const valid = Array.isArray(value) && value.every((item) => typeof item === 'string');
+    return valid ? value : this.fail(field, 'a list of strings');
+  }
+
+  /** A token id; null where there is none. -1 means none too, as early Llama checkpoints have it. */
+  tokenId(field: string, fallback: number | null): number | null {
+    const value = this.raw[field];
+    if (value === undefined) return fallback;
+    return value === null || value === -1 ? null : this.integer(field, 0, MAX_TOKEN_ID);
+  }
+
+  /** One token id, several, or null. */
+  tokenIds(field: string, fallback: number | null): number | number[] | null {
+    const value = this.raw[field];
+    if (!Array.isArray(value)) return this.tokenId(field, fallback);
+    const valid = value.every((id) => Number.isSafeInteger(id) && id >= 0 && id <= MAX_TOKEN_ID);
+    if (!valid || value.length === 0 || value.length > 1000) this.fail(field, 'a list of token ids');
+    return [...value];
+  }
+}
+
+const MAX_TOKEN_ID = 2 ** 31 - 1;

@@ -1,0 +1,34 @@
+import type { ComputeDType } from '../native/addon.js';
+import { expectedShape, wantedTensors } from './architecture.js';
+import type { PretrainedConfig } from './config.js';
+
+const BYTES: Record<ComputeDType, number> = { float32: 4, float16: 2, bfloat16: 2 };
+
+/** What a model takes on one device, in bytes, known before anything is loaded. */
+export interface MemoryEstimate {
+  /** Number of parameters (tied embeddings count once). */
+  parameters: number;
+  /** Matrices in the compute type; norms and biases in float32. */
+  weightBytes: number;
+  /** Key/value cache per token of one sequence. */
+  cacheBytesPerToken: number;
+}
+
+/** @param cacheDType float32 on the CPU, the compute type on CUDA */
+export function estimateMemory(
+  config: PretrainedConfig,
+  dtype: ComputeDType,
+  cacheDType: ComputeDType,
+): MemoryEstimate {
+  let parameters = 0;
+  let weightBytes = 0;
+  for (const { slot } of wantedTensors(config)) {
+    const shape = expectedShape(config, slot);
+    const size = shape.reduce((a, b) => a * b, 1);
+    parameters += size;
+    weightBytes += size * (shape.length === 2 ? BYTES[dtype] : 4);
+  }
+  const cacheBytesPerToken =
+    2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * BYTES[cacheDType];
+  return { parameters, weightBytes, cacheBytesPerToken };
+}

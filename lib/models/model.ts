@@ -1,0 +1,79 @@
+import type { EngineSession } from '../engine.js';
+import type { GenerationConfig } from '../generation/configuration.js';
+import type { GenerationModel } from '../generation/model.js';
+import type { ComputeDType, NativePlacement } from '../native/addon.js';
+import type { Engine } from '../native/engine.js';
+import type { PretrainedConfig } from './config.js';
+
+/** What a loader hands to {@link PreTrainedModel}. */
+export interface PreTrainedModelInit {
+  config: PretrainedConfig;
+  generation_config: GenerationConfig;
+  engine: Engine;
+  dtype: ComputeDType;
+  placement: NativePlacement[];
+  /** Local folder the model came from. */
+  name_or_path: string;
+}
+
+/**
+ * A loaded causal language model; {@link AutoModelForCausalLM.from_pretrained} makes one.
+ *
+ * It owns native memory: `dispose()` (or `await using`) gives it back at once, the garbage collector
+ * some time. Any number of calls may run at the same time; they share the device step by step.
+ */
+export class PreTrainedModel implements GenerationModel {
+  readonly config: PretrainedConfig;
+  /** Defaults of {@link generate}; may be changed. */
+  generation_config: GenerationConfig;
+  /** Type of the matrices. */
+  readonly dtype: ComputeDType;
+  /** Runs of layers and the devices they are on. */
+  readonly hf_device_map: readonly NativePlacement[];
+  readonly name_or_path: string;
+  readonly #engine: Engine;
+
+  constructor(init: PreTrainedModelInit) {
+    this.config = init.config;
+    this.generation_config = init.generation_config;
+    this.dtype = init.dtype;
+    this.hf_device_map = init.placement;
+    this.name_or_path = init.name_or_path;
+    this.#engine = init.engine;
+  }
+
+  /** Device of the first layer, such as 'cpu' or 'cuda:0'. */
+  get device(): string {
+    return this.hf_device_map[0]?.device ?? 'cpu';
+  }
+
+  /** For code ported from PyTorch: models here are always in evaluation mode. */
+  eval(): this {
+    return this;
+  }
+
+  /**
+   * A session of its own, for code that drives the engine itself; dispose it when done.
+   * @throws {DisposedError}
+   */
+  openSession(): EngineSession {
+    return this.#engine.openSession();
+  }
+
+  get disposed(): boolean {
+    return this.#engine.disposed;
+  }
+
+  /** Ends running calls with DisposedError; resolves when all memory is given back. May be called again. */
+  dispose(): Promise<void> {
+    return this.#engine.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    void this.dispose();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.dispose();
+  }
+}

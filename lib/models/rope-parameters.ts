@@ -1,0 +1,128 @@
+import { isObject } from '../checkpoint/strict-json.js';
+import { UnsupportedModelError } from '../errors.js';
+import { ConfigReader } from './config-reader.js';
+
+/**
+ * Rotary embedding of a model: what transformers 5 calls `rope_parameters` and earlier versions spread
+ * over `rope_theta` and `rope_scaling`.
+ */
+export type RopeParameters = {
+  /** Base wavelength. */
+  rope_theta: number;
+} & (
+  | { rope_type: 'default' }
+  | { rope_type: 'linear' | 'dynamic'; factor: number }
+  | {
+      rope_type: 'llama3';
+      factor: number;
+      low_freq_factor: number;
+      high_freq_factor: number;
+      original_max_position_embeddings: number;
+    }
+  | {
+      rope_type: 'yarn';
+      factor: number;
+      original_max_position_embeddings: number;
+      /** Factor on cos and sin; undefined: derived from `factor`, `mscale` and `mscale_all_dim`. */
+      attention_factor?: number;
+      beta_fast: number;
+      beta_slow: number;
+      mscale?: number;
+      mscale_all_dim?: number;
+      /** Round the correction range to whole dimensions. */
+      truncate: boolean;
+    }
+);
+
+/** Scalings that the library computes. */
+export const SUPPORTED_ROPE_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'] as const;
+
+const DEFAULT_THETA = 10_000;
+/** Largest context that a config may claim. */
+export const MAX_POSITIONS = 2 ** 27;
+
+/**
+ * Reads either layout with the precedence of transformers 5.18 (modeling_rope_utils.py,
+ * `convert_rope_params_to_dict` and `standardize_rope_params`): a non-empty `rope_scaling`, else
+ * `rope_parameters`; a `rope_theta` inside wins over the one beside; `type` is the old name of
+ * `rope_type`.
+ * @throws UnsupportedModelError
+ */
+export function readRopeParameters(
+  config: ConfigReader,
+  max_position_embeddings: number,
+): RopeParameters {
+  const filled = (field: string) => {
+    const value = config.raw[field];
+    return isObject(value) && Object.keys(value).length > 0;
+  };
+  const field = filled('rope_scaling') ? 'rope_scaling' : 'rope_parameters';
+  const value = config.raw[field] ?? {};
+  if (!isObject(value)) return config.fail(field, 'an object or null');
+  if (Object.values(value).some(isObject)) return config.fail(field, 'one set for all layers');
+
+  const rope = new ConfigReader(value, config.file, `${field}.`);
+  const rope_theta = rope.number('rope_theta', 0, config.number('rope_theta', 0, DEFAULT_THETA, true), true);
+  for (const reader of [rope, config]) {
+    if (reader.number('partial_rotary_factor', 0, 1) !== 1) {
+      reader.fail('partial_rotary_factor', '1: all dimensions of a head are rotated');
+    }
+  }
+
+  const rope_type = rope.string('rope_type') ?? rope.string('type') ?? 'default';
+  const factor = (min: number, fallback?: number) => rope.number('factor', min, fallback, min === 0);
+  // Older configs have the original length beside the scaling, and there it wins.
+  const originalLength = () =>
+    (isPresent(config, 'original_max_position_embeddings') ? config : rope).integer(
+      'original_max_position_embeddings',
+      1,
+      MAX_POSITIONS,
+      max_position_embeddings,
+    );
+  switch (rope_type) {
+    case 'default':
+      return { rope_type, rope_theta };
+    case 'linear':
+      return { rope_type, rope_theta, factor: factor(0) };
+    case 'dynamic':
+      // Below 1 the base could become negative.
+      return { rope_type, rope_theta, factor: factor(1) };
+    case 'llama3': {
+      const low_freq_factor = rope.number('low_freq_factor', 0, undefined, true);
+      return {
+        rope_type,
+        rope_theta,
+        factor: factor(0),
+        low_freq_factor,
+        high_freq_factor: rope.number('high_freq_factor', low_freq_factor, undefined, true),
+        original_max_position_embeddings: originalLength(),
+      };
+    }
+    case 'yarn': {
+      const original_max_position_embeddings = originalLength();
+      return {
+        rope_type,
+        rope_theta,
+        factor: factor(0, max_position_embeddings / original_max_position_embeddings),
+        original_max_position_embeddings,
+        attention_factor: rope.optionalNumber('attention_factor', 0),
+        beta_fast: rope.number('beta_fast', 0, 32) || 32,
+        beta_slow: rope.number('beta_slow', 0, 1) || 1,
+        mscale: rope.optionalNumber('mscale', 0),
+        mscale_all_dim: rope.optionalNumber('mscale_all_dim', 0),
+        truncate: rope.boolean('truncate', true),
+      };
+    }
+    default:
+      throw new UnsupportedModelError(`The rotary scaling ${rope_type} is not supported`, {
+        file: config.file,
+        subject: `${field}.rope_type`,
+        expected: SUPPORTED_ROPE_TYPES.join(', '),
+        found: rope_type,
+      });
+  }
+}
+
+function isPresent(config: ConfigReader, field: string): boolean {
+  return config.raw[field] !== undefined && config.raw[field] !== null;
+}
