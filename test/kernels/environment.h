@@ -2,7 +2,6 @@
 // (environment_device.cpp).
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -18,8 +17,8 @@ int default_seeds();
 void begin_schedule(std::uint64_t seed);
 // Buffers need no guards: an access out of bounds is reported where it happens.
 bool checks_every_access();
-// Fills with 0xff, which is a NaN in every float type.
-void poison(void* device_memory, std::size_t bytes);
+// cudaMalloc gives 0xff bytes, and knows them to be unwritten. On a device the harness writes them.
+bool fresh_memory_is_nan();
 // What was found since the last call (races, reads of uninitialised memory, divergence, ...), as text.
 std::vector<std::string> take_findings();
 // More members for the summary line, each followed by ", "; may be empty.

@@ -27,9 +27,9 @@
 #include "common/platform.cuh"
 
 #if defined(__GNUC__)
-#define KOMT_PRINTF_LIKE(format, arguments) __attribute__((format(printf, format, arguments)))
+#define KOMT_PRINTF_LIKE(string_index, first) __attribute__((format(printf, string_index, first)))
 #else
-#define KOMT_PRINTF_LIKE(format, arguments)
+#define KOMT_PRINTF_LIKE(string_index, first)
 #endif
 
 namespace komt::test {
