@@ -12,8 +12,10 @@ export default defineConfig([
     shims: true,
   },
   {
+    // The command line is a user of the package: it imports `komt` as everybody does.
     entry: { cli: 'lib/cli/main.ts' },
     format: ['esm'],
+    external: ['komt'],
     target: 'node20',
     platform: 'node',
     sourcemap: true,

@@ -153,7 +153,11 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 }
 
 /** Text of {@link InvalidArgumentError}, the same everywhere: what was expected, for which argument, what came. */
-export function invalidArgument(name: string, expected: string, found: unknown): InvalidArgumentError {
+export function invalidArgument(
+  name: string,
+  expected: string,
+  found: unknown,
+): InvalidArgumentError {
   const type = found === null ? 'null' : Array.isArray(found) ? 'array' : typeof found;
   const value = typeof found === 'object' && found !== null ? '' : ` ${show(found)}`;
   return new InvalidArgumentError(

@@ -33,7 +33,11 @@ export class Tensor implements Iterable<Tensor | number> {
   readonly data: TensorData;
   readonly [index: number]: Tensor;
 
-  constructor(type: TensorType, data: TensorData | readonly number[] | readonly bigint[], dims: readonly number[]) {
+  constructor(
+    type: TensorType,
+    data: TensorData | readonly number[] | readonly bigint[],
+    dims: readonly number[],
+  ) {
     const size = dims.reduce((a, b) => a * b, 1);
     for (const d of dims) {
       if (!Number.isInteger(d) || d < 0) throw invalidArgument('dims', 'non-negative integers', d);
@@ -62,7 +66,8 @@ export class Tensor implements Iterable<Tensor | number> {
     const width = rows[0]?.length ?? 0;
     const flat = new BigInt64Array(rows.length * width);
     rows.forEach((row, r) => {
-      if (row.length !== width) throw invalidArgument('rows', `rows of length ${width}`, row.length);
+      if (row.length !== width)
+        throw invalidArgument('rows', `rows of length ${width}`, row.length);
       row.forEach((id, c) => {
         flat[r * width + c] = BigInt(id);
       });
@@ -147,7 +152,8 @@ export function toRows(ids: TokenIds, name = 'input_ids'): number[][] {
   if (!Array.isArray(ids)) throw invalidArgument(name, 'a Tensor, number[][] or number[]', ids);
   const check = (id: unknown): number => {
     const n = typeof id === 'bigint' ? Number(id) : id;
-    if (typeof n !== 'number' || !Number.isSafeInteger(n)) throw invalidArgument(name, 'integer token ids', id);
+    if (typeof n !== 'number' || !Number.isSafeInteger(n))
+      throw invalidArgument(name, 'integer token ids', id);
     return n;
   };
   if (ids.length > 0 && (Array.isArray(ids[0]) || ids[0] instanceof Tensor)) {

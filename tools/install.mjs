@@ -45,7 +45,8 @@ function buildWithCMake() {
   for (const name of ['KOMT_CUDA', 'KOMT_CUDA_ARCHS']) {
     if (process.env[name]) args.push(`--CD${name}=${process.env[name]}`);
   }
-  const jobs = process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? String(Math.max(1, os.availableParallelism()));
+  const jobs =
+    process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? String(Math.max(1, os.availableParallelism()));
   if (!run(process.execPath, args)) return false;
   return run(process.execPath, [args[0], 'build'], { CMAKE_BUILD_PARALLEL_LEVEL: jobs });
 }

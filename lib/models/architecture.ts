@@ -128,7 +128,10 @@ export function wantedTensors(config: PretrainedConfig): Wanted[] {
  * Matches a checkpoint with the model its config.json describes.
  * @throws {CheckpointError} for a tensor that is missing, has another shape, or a type without a conversion
  */
-export function weightSources(config: PretrainedConfig, checkpoint: Checkpoint): NativeWeightSource[] {
+export function weightSources(
+  config: PretrainedConfig,
+  checkpoint: Checkpoint,
+): NativeWeightSource[] {
   return wantedTensors(config).map(({ slot, layer, name }) => {
     const entry = findTensor(checkpoint, name, slot, config);
     const expected = expectedShape(config, slot);
@@ -199,8 +202,13 @@ export function parseDType(name: string): ComputeDType | undefined {
  * The type 'auto' stands for: what is stored (the embedding's, as HF looks at the first floating-point
  * weight), but on CUDA float32 checkpoints run as float16, which half of the memory and its speed buys.
  */
-export function autoDType(checkpoint: Checkpoint, config: PretrainedConfig, cuda: boolean): ComputeDType {
-  const stored = checkpoint.tensors.get('model.embed_tokens.weight')?.dtype ?? config.dtype ?? 'float32';
+export function autoDType(
+  checkpoint: Checkpoint,
+  config: PretrainedConfig,
+  cuda: boolean,
+): ComputeDType {
+  const stored =
+    checkpoint.tensors.get('model.embed_tokens.weight')?.dtype ?? config.dtype ?? 'float32';
   const dtype = parseDType(stored) ?? 'float32';
   return cuda && dtype === 'float32' ? 'float16' : dtype;
 }

@@ -1,8 +1,8 @@
-import { GenerationConfig } from '../generation/configuration.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import { InvalidArgumentError } from '../errors.js';
-import { resolveModelDir } from '../hub/index.js';
+import { GenerationConfig } from '../generation/configuration.js';
 import type { HubOptions, ProgressCallback } from '../hub/index.js';
+import { resolveModelDir } from '../hub/index.js';
 import type { ComputeDType } from '../native/addon.js';
 import { Engine } from '../native/engine.js';
 import { autoDType, nativeConfig, parseDType, weightSources } from './architecture.js';

@@ -84,7 +84,8 @@ export class ConfigReader {
     const value = this.raw[field];
     if (!Array.isArray(value)) return this.tokenId(field, fallback);
     const valid = value.every((id) => Number.isSafeInteger(id) && id >= 0 && id <= MAX_TOKEN_ID);
-    if (!valid || value.length === 0 || value.length > 1000) this.fail(field, 'a list of token ids');
+    if (!valid || value.length === 0 || value.length > 1000)
+      this.fail(field, 'a list of token ids');
     return [...value];
   }
 }

@@ -104,7 +104,8 @@ function readLayerTypes(
   if (family === 'qwen2' && config.strings('layer_types').length > 0) {
     const types = config.strings('layer_types');
     const valid = types.every(
-      (type) => type === 'full_attention' || (type === 'sliding_attention' && sliding_window !== null),
+      (type) =>
+        type === 'full_attention' || (type === 'sliding_attention' && sliding_window !== null),
     );
     if (!valid || types.length !== layers) {
       const kinds = sliding_window === null ? 'full_attention' : 'full_ or sliding_attention';
@@ -121,7 +122,8 @@ function readLayerTypes(
 }
 
 function readDtype(config: ConfigReader): string | null {
-  const field = config.raw.dtype === undefined || config.raw.dtype === null ? 'torch_dtype' : 'dtype';
+  const field =
+    config.raw.dtype === undefined || config.raw.dtype === null ? 'torch_dtype' : 'dtype';
   return config.string(field)?.replace(/^torch\./, '') ?? null;
 }
 
@@ -187,7 +189,12 @@ export class PretrainedConfig {
     const heads = config.integer('num_attention_heads', 1, MAX_HEADS);
     this.num_attention_heads = heads;
     const defaultHeads = raw.num_key_value_heads === null ? null : family.num_key_value_heads;
-    this.num_key_value_heads = config.integer('num_key_value_heads', 1, heads, defaultHeads ?? heads);
+    this.num_key_value_heads = config.integer(
+      'num_key_value_heads',
+      1,
+      heads,
+      defaultHeads ?? heads,
+    );
     if (heads % this.num_key_value_heads !== 0) {
       config.fail('num_key_value_heads', `a divisor of num_attention_heads, which is ${heads}`);
     }

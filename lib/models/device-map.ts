@@ -37,7 +37,10 @@ function requireDevice(device: string): string {
 }
 
 /** Longest prefix of `module` that the map names, module by module. */
-function lookUp(map: Readonly<Record<string, string | number>>, module: string): string | undefined {
+function lookUp(
+  map: Readonly<Record<string, string | number>>,
+  module: string,
+): string | undefined {
   const parts = module.split('.');
   for (let n = parts.length; n >= 0; n--) {
     const device = map[parts.slice(0, n).join('.')];
@@ -60,7 +63,8 @@ export function resolveDeviceMap(map: DeviceMap | undefined, layers: number): Na
   if (typeof map === 'string' || typeof map === 'number') {
     return [{ device: requireDevice(normalise(map)), layers }];
   }
-  if (typeof map !== 'object' || map === null) throw invalidArgument('device_map', 'a string or a map', map);
+  if (typeof map !== 'object' || map === null)
+    throw invalidArgument('device_map', 'a string or a map', map);
 
   const placement: NativePlacement[] = [];
   for (let layer = 0; layer < layers; layer++) {
@@ -83,10 +87,13 @@ export function resolveDeviceMap(map: DeviceMap | undefined, layers: number): Na
   ] as const) {
     const device = lookUp(map, module);
     if (device !== undefined && device !== run?.device) {
-      throw new InvalidArgumentError(`device_map puts ${module} on ${device}, but its neighbouring layer on ${run?.device}`, {
-        subject: 'device_map',
-        remedy: 'The embedding goes with the first layer, norm and lm_head with the last.',
-      });
+      throw new InvalidArgumentError(
+        `device_map puts ${module} on ${device}, but its neighbouring layer on ${run?.device}`,
+        {
+          subject: 'device_map',
+          remedy: 'The embedding goes with the first layer, norm and lm_head with the last.',
+        },
+      );
     }
   }
   const devices = placement.map((p) => p.device);

@@ -62,7 +62,12 @@ export function readRopeParameters(
   if (Object.values(value).some(isObject)) return config.fail(field, 'one set for all layers');
 
   const rope = new ConfigReader(value, config.file, `${field}.`);
-  const rope_theta = rope.number('rope_theta', 0, config.number('rope_theta', 0, DEFAULT_THETA, true), true);
+  const rope_theta = rope.number(
+    'rope_theta',
+    0,
+    config.number('rope_theta', 0, DEFAULT_THETA, true),
+    true,
+  );
   for (const reader of [rope, config]) {
     if (reader.number('partial_rotary_factor', 0, 1) !== 1) {
       reader.fail('partial_rotary_factor', '1: all dimensions of a head are rotated');
@@ -70,7 +75,8 @@ export function readRopeParameters(
   }
 
   const rope_type = rope.string('rope_type') ?? rope.string('type') ?? 'default';
-  const factor = (min: number, fallback?: number) => rope.number('factor', min, fallback, min === 0);
+  const factor = (min: number, fallback?: number) =>
+    rope.number('factor', min, fallback, min === 0);
   // Older configs have the original length beside the scaling, and there it wins.
   const originalLength = () =>
     (isPresent(config, 'original_max_position_embeddings') ? config : rope).integer(

@@ -11,7 +11,10 @@ function powers(base: number, dim: number): number[] {
 }
 
 /** Llama 3: long wavelengths are divided by the factor, short ones kept, those between blended. */
-function llama3(rope: Extract<RopeParameters, { rope_type: 'llama3' }>, inv_freq: number[]): number[] {
+function llama3(
+  rope: Extract<RopeParameters, { rope_type: 'llama3' }>,
+  inv_freq: number[],
+): number[] {
   const { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } = rope;
   const low = original_max_position_embeddings / low_freq_factor;
   const high = original_max_position_embeddings / high_freq_factor;

@@ -6,7 +6,8 @@ import type { BuildInfo, DeviceInfo, NativeAddon } from './addon.js';
 
 /** This file ends up in dist/, one level below the package's root; from lib/native it is two. */
 const here = path.dirname(fileURLToPath(import.meta.url));
-const root = path.basename(here) === 'native' ? path.resolve(here, '../..') : path.resolve(here, '..');
+const root =
+  path.basename(here) === 'native' ? path.resolve(here, '../..') : path.resolve(here, '..');
 const require = createRequire(path.join(root, 'package.json'));
 
 const addons = new Map<string, NativeAddon>();
@@ -15,7 +16,10 @@ const addons = new Map<string, NativeAddon>();
 function candidates(name: string): string[] {
   const list: string[] = [];
   if (name === 'komt' && process.env.KOMT_ADDON) list.push(path.resolve(process.env.KOMT_ADDON));
-  list.push(path.join(root, `build/Release/${name}.node`), path.join(root, `build/Debug/${name}.node`));
+  list.push(
+    path.join(root, `build/Release/${name}.node`),
+    path.join(root, `build/Debug/${name}.node`),
+  );
   if (name === 'komt') list.push(`@komt/${process.platform}-${process.arch}`);
   return list;
 }

@@ -34,7 +34,9 @@ export class NativeSession implements EngineSession {
   #check(sequence?: number): void {
     if (this.#disposed) throw new DisposedError('The session was disposed');
     if (sequence !== undefined && !this.#lengths.has(sequence)) {
-      throw new InvalidArgumentError(`Sequence ${sequence} does not exist: it was released, or never created`);
+      throw new InvalidArgumentError(
+        `Sequence ${sequence} does not exist: it was released, or never created`,
+      );
     }
   }
 
@@ -116,7 +118,10 @@ export class NativeSession implements EngineSession {
     };
     const answer = (stop: void | readonly boolean[]) => {
       if (!ask) return;
-      this.#native.verdict(call, Uint8Array.from(rows, (_, i) => (stop?.[i] ? 1 : 0)));
+      this.#native.verdict(
+        call,
+        Uint8Array.from(rows, (_, i) => (stop?.[i] ? 1 : 0)),
+      );
     };
     const onStep = (step: number, tokens: Int32Array, logprobs: Float32Array | undefined) => {
       if (failure) return;

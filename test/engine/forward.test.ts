@@ -1,13 +1,9 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openCheckpoint } from '../../lib/checkpoint/open.js';
 import type { EngineSession } from '../../lib/engine.js';
-import { autoDType, nativeConfig, weightSources } from '../../lib/models/architecture.js';
-import { PretrainedConfig } from '../../lib/models/config.js';
-import { Engine } from '../../lib/native/engine.js';
-
-const goldens = path.join(import.meta.dirname, '../fixtures/goldens');
+import type { Engine } from '../../lib/native/engine.js';
+import { decodeOne, GOLDENS, loadEngine } from './helpers.js';
 
 interface GoldenCase {
   kind: string;
@@ -18,22 +14,10 @@ interface GoldenCase {
   last: number[];
 }
 
-export async function loadEngine(name: string, threads = 0): Promise<Engine> {
-  const folder = path.join(goldens, 'models', name);
-  const config = await PretrainedConfig.from_folder(folder);
-  const checkpoint = await openCheckpoint(folder);
-  return Engine.load({
-    config: nativeConfig(config, autoDType(checkpoint, config, false)),
-    sources: weightSources(config, checkpoint),
-    placement: [{ device: 'cpu', layers: config.num_hidden_layers }],
-    threads,
-  });
-}
-
-const models = JSON.parse(readFileSync(path.join(goldens, 'index.json'), 'utf8')).cases as string[];
+const models = JSON.parse(readFileSync(path.join(GOLDENS, 'index.json'), 'utf8')).cases as string[];
 
 describe.each(models)('the graph of %s against transformers', (name) => {
-  const cases: GoldenCase[] = JSON.parse(readFileSync(path.join(goldens, `${name}.json`), 'utf8'));
+  const cases: GoldenCase[] = JSON.parse(readFileSync(path.join(GOLDENS, `${name}.json`), 'utf8'));
   let engine: Engine;
   let session: EngineSession;
   beforeAll(async () => {
@@ -59,36 +43,7 @@ describe.each(models)('the graph of %s against transformers', (name) => {
 
   it('decodes the same tokens greedily', async () => {
     for (const golden of cases.filter((c) => c.kind.startsWith('greedy'))) {
-      const sequence = session.create();
-      const tokens: number[] = [];
-      await session.decode({
-        rows: [
-          {
-            sequence,
-            tokens: golden.input_ids,
-            streamHash: 0n,
-            streamLane: 0,
-            max_new_tokens: golden.generate.max_new_tokens,
-          },
-        ],
-        sampling: {
-          do_sample: false,
-          temperature: 1,
-          top_k: 0,
-          top_p: 1,
-          min_p: 0,
-          typical_p: 1,
-          repetition_penalty: 1,
-          min_new_tokens: 0,
-        },
-        eos_token_ids: [2],
-        seed: 0n,
-        ask: false,
-        onStep: (step) => {
-          tokens.push(...step.tokens);
-        },
-      });
-      session.release(sequence);
+      const tokens = await decodeOne(session, golden.input_ids, golden.generate.max_new_tokens);
       expect([...golden.input_ids, ...tokens], golden.kind).toEqual(golden.sequence);
     }
   });
