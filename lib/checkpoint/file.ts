@@ -141,3 +141,8 @@ export async function refusePlaceholders(reader: RangeReader): Promise<void> {
     });
   }
 }
+
+/** True for a name within one folder on every platform: no separator, drive, parent or control character. */
+export function isPlainFileName(name: string): boolean {
+  return name.length > 0 && name.length <= 255 && !/[\\/:\p{Cc}]|^\.+$/u.test(name);
+}

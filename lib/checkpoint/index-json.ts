@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { CheckpointError } from '../errors.js';
-import { readTextFile } from './file.js';
+import { isPlainFileName, readTextFile } from './file.js';
 import { checkTensorName } from './shape.js';
 import { isObject, parseStrictJson } from './strict-json.js';
 import { LIMITS } from './types.js';
@@ -11,12 +11,6 @@ export interface ShardIndex {
   shards: string[];
   /** Tensor name to plain file name. */
   weightMap: Map<string, string>;
-}
-
-/** A name within one folder, on every platform: no separators, drives, parents or control characters. */
-function isPlainFileName(name: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused.
-  return name.length <= 255 && /^[^\\/:\u0000-\u001f]+$/.test(name) && !/^\.+$/.test(name);
 }
 
 /**

@@ -1,5 +1,6 @@
 import { CheckpointError } from '../errors.js';
 import { decodeUtf8 } from './file.js';
+import { Op } from './pickle-opcodes.js';
 import {
   describeValue,
   PickleDict,
@@ -18,45 +19,6 @@ export interface PickleContext {
   globals: ReadonlyMap<string, PickleGlobal>;
   /** Describes the object behind a persistent id. */
   persistentLoad: (id: PickleValue) => PickleValue;
-}
-
-// Opcodes of https://github.com/python/cpython/blob/main/Lib/pickle.py that torch.save writes.
-const enum Op {
-  Mark = 0x28, // (
-  EmptyTuple = 0x29, // )
-  Stop = 0x2e, // .
-  BinFloat = 0x47, // G
-  BinInt = 0x4a, // J
-  BinInt1 = 0x4b, // K
-  BinInt2 = 0x4d, // M
-  None = 0x4e, // N
-  BinPersId = 0x51, // Q
-  Reduce = 0x52, // R
-  BinUnicode = 0x58, // X
-  EmptyList = 0x5d, // ]
-  Append = 0x61, // a
-  Build = 0x62, // b
-  Global = 0x63, // c
-  Appends = 0x65, // e
-  BinGet = 0x68, // h
-  LongBinGet = 0x6a, // j
-  BinPut = 0x71, // q
-  LongBinPut = 0x72, // r
-  SetItem = 0x73, // s
-  Tuple = 0x74, // t
-  SetItems = 0x75, // u
-  EmptyDict = 0x7d, // }
-  Proto = 0x80,
-  Tuple1 = 0x85,
-  Tuple2 = 0x86,
-  Tuple3 = 0x87,
-  NewTrue = 0x88,
-  NewFalse = 0x89,
-  Long1 = 0x8a,
-  ShortBinUnicode = 0x8c,
-  StackGlobal = 0x93,
-  Memoize = 0x94,
-  Frame = 0x95,
 }
 
 const OLDEST_PROTOCOL = 2;
@@ -198,7 +160,11 @@ class Unpickler {
     const args = this.pop();
     const callee = this.pop();
     if (!(callee instanceof PickleGlobal) || callee.call === undefined) {
-      this.fail('The pickle calls something that may not be called', undefined, describeValue(callee));
+      this.fail(
+        'The pickle calls something that may not be called',
+        undefined,
+        describeValue(callee),
+      );
     }
     if (!(args instanceof PickleTuple)) {
       this.fail(`The pickle calls ${callee.qualifiedName} without a tuple of arguments`);
@@ -209,7 +175,11 @@ class Unpickler {
   private setItems(items: readonly PickleValue[]): void {
     const target = this.top();
     if (!(target instanceof PickleDict)) {
-      this.fail('The pickle sets items of something that is no dict', 'dict', describeValue(target));
+      this.fail(
+        'The pickle sets items of something that is no dict',
+        'dict',
+        describeValue(target),
+      );
     }
     if (items.length % 2 !== 0) this.fail('The pickle sets a dict key without a value');
     for (let i = 0; i < items.length; i += 2) {
@@ -298,11 +268,14 @@ class Unpickler {
         this.stack.push(new PickleDict());
         return;
       case Op.Tuple1:
-        return this.tuple(1);
+        this.tuple(1);
+        return;
       case Op.Tuple2:
-        return this.tuple(2);
+        this.tuple(2);
+        return;
       case Op.Tuple3:
-        return this.tuple(3);
+        this.tuple(3);
+        return;
       case Op.Mark:
         this.marks.push(this.stack);
         this.stack = [];
@@ -314,14 +287,18 @@ class Unpickler {
       }
       case Op.SetItem: {
         const value = this.pop();
-        return this.setItems([this.pop(), value]);
+        this.setItems([this.pop(), value]);
+        return;
       }
       case Op.SetItems:
-        return this.setItems(this.popMark());
+        this.setItems(this.popMark());
+        return;
       case Op.Append:
-        return this.append([this.pop()]);
+        this.append([this.pop()]);
+        return;
       case Op.Appends:
-        return this.append(this.popMark());
+        this.append(this.popMark());
+        return;
       case Op.BinPut:
         this.memo.set(this.u8(), this.top());
         return;
@@ -332,24 +309,30 @@ class Unpickler {
         this.memo.set(this.memo.size, this.top());
         return;
       case Op.BinGet:
-        return this.get(this.u8());
+        this.get(this.u8());
+        return;
       case Op.LongBinGet:
-        return this.get(this.take(4).readUInt32LE(0));
+        this.get(this.take(4).readUInt32LE(0));
+        return;
       case Op.Global: {
         const module = this.line();
-        return this.global(module, this.line());
+        this.global(module, this.line());
+        return;
       }
       case Op.StackGlobal: {
         const name = this.pop();
-        return this.global(this.pop(), name);
+        this.global(this.pop(), name);
+        return;
       }
       case Op.Reduce:
-        return this.reduce();
+        this.reduce();
+        return;
       case Op.BinPersId:
         this.stack.push(this.context.persistentLoad(this.pop()));
         return;
       case Op.Build:
-        return this.build();
+        this.build();
+        return;
       default:
         this.at = start;
         this.fail(

@@ -68,10 +68,7 @@ function stripFolder(entries: Map<string, ZipEntry>, file: string): Map<string, 
   return records;
 }
 
-async function checkByteOrder(
-  reader: RangeReader,
-  record: ZipEntry | undefined,
-): Promise<void> {
+async function checkByteOrder(reader: RangeReader, record: ZipEntry | undefined): Promise<void> {
   if (record === undefined) return;
   const order = (await reader.read(record.offset, Math.min(record.size, 16))).toString('latin1');
   if (order !== 'little') {

@@ -113,7 +113,8 @@ async function readEnd(reader: RangeReader): Promise<Directory> {
     (short.entries === NONE_16 || short.entries === long.entries) &&
     (short.size === NONE_32 || short.size === long.size) &&
     (short.offset === NONE_32 || short.offset === long.offset);
-  if (!agree) fail(file, 'The two end records of the zip archive contradict each other', long, short);
+  if (!agree)
+    fail(file, 'The two end records of the zip archive contradict each other', long, short);
   return long;
 }
 
@@ -201,7 +202,12 @@ async function locate(reader: RangeReader, entry: CentralEntry, limit: number): 
   for (const local of [header.readUInt32LE(18), header.readUInt32LE(22)]) {
     const open = local === NONE_32 || (local === 0 && (flags & FLAG_SIZES_FOLLOW) !== 0);
     if (!open && local !== size) {
-      fail(file, `Zip entry ${name} has a local header that contradicts the directory`, size, local);
+      fail(
+        file,
+        `Zip entry ${name} has a local header that contradicts the directory`,
+        size,
+        local,
+      );
     }
   }
   const offset = fixedEnd + header.readUInt16LE(28);

@@ -6,7 +6,10 @@ import { join } from 'node:path';
 import { afterAll } from 'vitest';
 
 /** A temporary folder that is removed after the test file. */
-export function temporaryFolder(): { path: string; write: (name: string, data: string | Buffer) => string } {
+export function temporaryFolder(): {
+  path: string;
+  write: (name: string, data: string | Buffer) => string;
+} {
   const path = mkdtempSync(join(tmpdir(), 'komt-checkpoint-'));
   afterAll(() => rmSync(path, { recursive: true, force: true }));
   return {
@@ -160,7 +163,13 @@ export class PickleWriter {
     const { key = '0', type = 'FloatStorage', elements, offset = 0, shape, strides } = spec;
     this.global('torch._utils', '_rebuild_tensor_v2').raw('(');
     this.raw('(').text('storage').global('torch', type).text(key).text('cpu').int(elements);
-    return this.raw('t', 'Q').int(offset).ints(shape).ints(strides).raw(0x89).emptyDict().raw('t', 'R');
+    return this.raw('t', 'Q')
+      .int(offset)
+      .ints(shape)
+      .ints(strides)
+      .raw(0x89)
+      .emptyDict()
+      .raw('t', 'R');
   }
 
   end(): Buffer {
