@@ -1,5 +1,5 @@
 /** Opcodes that torch.save writes, from https://github.com/python/cpython/blob/main/Lib/pickle.py. */
-enum Op {
+export const Op = {
   Mark: 0x28, // (
   EmptyTuple: 0x29, // )
   Stop: 0x2e, // .
