@@ -6,22 +6,9 @@
 #pragma once
 
 #include "common/element.cuh"
-#include "gemm/linear.h"
+#include "gemm/epilogue.h"
 
 namespace komt::kernels {
-
-// Tokens in one page of the key/value cache.
-inline constexpr int kPageTokens = 64;
-
-struct EpilogueParams {
-  LinearEpilogue kind;
-  bool float_output;  // only for `store`
-  int rows;
-  int n;
-  const float* bias;
-  void* output;
-  RopeAppend rope;
-};
 
 // The weight row that is computed as column `column`. The two halves of a rotary pair, D/2 rows apart,
 // become neighbours, so that one thread holds both: columns 2d and 2d+1 of a query or key head are its

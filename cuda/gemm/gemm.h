@@ -1,7 +1,7 @@
 // The tensor-core kernel as linear() calls it.
 #pragma once
 
-#include "gemm/epilogue.cuh"
+#include "gemm/epilogue.h"
 #include "gemm/tile.h"
 
 namespace komt::kernels {

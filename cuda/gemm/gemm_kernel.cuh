@@ -19,12 +19,15 @@
 //   lm_head  32000 x 4096    61.0    681   |        32000 x 5120    76.2    852
 // How the design gets there: wide tiles read 2 (1/128 + 1/256) bytes of L2 a multiplication, so L2 is
 // below its limit at mma.sync's rate, which itself is 63 to 65% of what wgmma reaches (stage 1 of the
-// plan asks for 0.55 of cuBLAS). Narrow tiles keep 48 to 80 KiB of weights in flight per SM (27 KiB
-// are needed to cover HBM's latency), and read each weight once for all rows. Registers and resident
-// blocks per SM are in cuda/resources.json.
+// plan asks for 0.55 of cuBLAS). Narrow tiles keep 24 to 48 KiB of weights in flight per block (27 KiB
+// per SM are needed to cover HBM's latency) and two blocks fit an SM of sm_80, 90 and 100; each weight
+// is read once for all rows. Between 17 and 64 rows the activations, read again by every tile of
+// columns, cost as much L2 bandwidth as the weights: the tile is as wide as the number of SMs allows.
+// Registers, shared memory and resident blocks per SM are in cuda/resources.json.
 #pragma once
 
 #include "common/launch.cuh"
+#include "gemm/epilogue.cuh"
 #include "gemm/gemm.h"
 #include "ptx/cp_async.cuh"
 #include "ptx/grid_dependency.cuh"
@@ -320,8 +323,10 @@ template <class T>
 cudaError_t launch_gemm(TileId tile, const GemmParams& params, bool overlap, cudaStream_t stream) {
   switch (tile) {
     case TileId::k16x32: return launch_gemm_tile<T, Tile16x32>(params, overlap, stream);
-    case TileId::k32x32: return launch_gemm_tile<T, Tile32x32>(params, overlap, stream);
+    case TileId::k16x64: return launch_gemm_tile<T, Tile16x64>(params, overlap, stream);
+    case TileId::k32x64: return launch_gemm_tile<T, Tile32x64>(params, overlap, stream);
     case TileId::k64x64: return launch_gemm_tile<T, Tile64x64>(params, overlap, stream);
+    case TileId::k64x128: return launch_gemm_tile<T, Tile64x128>(params, overlap, stream);
     case TileId::k128x128: return launch_gemm_tile<T, Tile128x128>(params, overlap, stream);
     case TileId::k128x256: return launch_gemm_tile<T, Tile128x256>(params, overlap, stream);
   }

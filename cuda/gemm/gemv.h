@@ -1,7 +1,7 @@
 // The one-row kernel as linear() calls it.
 #pragma once
 
-#include "gemm/epilogue.cuh"
+#include "gemm/epilogue.h"
 
 namespace komt::kernels {
 

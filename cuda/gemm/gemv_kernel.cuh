@@ -24,6 +24,7 @@
 #include "common/launch.cuh"
 #include "common/reduce.cuh"
 #include "common/vector_io.cuh"
+#include "gemm/epilogue.cuh"
 #include "gemm/gemv.h"
 #include "ptx/grid_dependency.cuh"
 

@@ -1,0 +1,21 @@
+// What happens to a finished result, as the launchers tell the kernels.
+#pragma once
+
+#include "gemm/linear.h"
+
+namespace komt::kernels {
+
+// Tokens in one page of the key/value cache.
+inline constexpr int kPageTokens = 64;
+
+struct EpilogueParams {
+  LinearEpilogue kind;
+  bool float_output;  // only for `store`
+  int rows;
+  int n;
+  const float* bias;
+  void* output;
+  RopeAppend rope;
+};
+
+}  // namespace komt::kernels
