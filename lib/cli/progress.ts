@@ -1,5 +1,5 @@
 import { type Bar, MultiBar, Presets } from 'cli-progress';
-import type { ProgressCallback, ProgressEvent } from 'komt';
+import type { ProgressCallback, ProgressInfo } from 'komt';
 
 function megabytes(bytes: number): string {
   return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
@@ -25,7 +25,7 @@ export class LoadProgress {
       : null;
   }
 
-  readonly callback: ProgressCallback = (event: ProgressEvent) => {
+  readonly callback: ProgressCallback = (event: ProgressInfo) => {
     if (!this.#multi || !event.total) return;
     const size = `${megabytes(event.loaded ?? 0)} of ${megabytes(event.total)}`;
     const file = event.file.slice(-32).padEnd(32);

@@ -30,14 +30,23 @@ export async function loadModel(flags: LoadFlags, signal?: AbortSignal): Promise
   }
 }
 
-/** How the answer's speed is told, on stderr so that piped text stays clean. */
-export function speedLine(
-  model: PreTrainedModel,
-  tokens: number,
-  seconds: number,
-  firstSeconds: number,
-): string {
-  const rate = tokens > 1 ? (tokens - 1) / (seconds - firstSeconds) : 0;
-  const devices = [...new Set(model.hf_device_map.map((run) => run.device))].join(' + ');
-  return `${tokens} tokens, ${rate.toFixed(1)} tokens/s, first after ${(firstSeconds * 1000).toFixed(0)} ms, on ${devices} in ${model.dtype}`;
+/** Times an answer token by token. */
+export class AnswerClock {
+  readonly #started = performance.now();
+  #first = 0;
+  #last = 0;
+  #tokens = 0;
+
+  tick(): void {
+    this.#last = performance.now();
+    if (this.#tokens++ === 0) this.#first = this.#last;
+  }
+
+  /** Tokens, rate without the prompt's part, time to the first token, and where it ran. */
+  summary(model: PreTrainedModel): string {
+    const rate = this.#tokens > 1 ? ((this.#tokens - 1) / (this.#last - this.#first)) * 1000 : 0;
+    const devices = [...new Set(model.hf_device_map.map((run) => run.device))].join(' + ');
+    const first = this.#tokens === 0 ? 0 : this.#first - this.#started;
+    return `${this.#tokens} tokens, ${rate.toFixed(1)} tokens/s, the first after ${first.toFixed(0)} ms, on ${devices} in ${model.dtype}`;
+  }
 }

@@ -1,8 +1,8 @@
 import { openCheckpoint } from '../checkpoint/open.js';
-import { InvalidArgumentError } from '../errors.js';
+import { FileNotFoundError, InvalidArgumentError } from '../errors.js';
 import { GenerationConfig } from '../generation/configuration.js';
-import type { HubOptions, ProgressCallback } from '../hub/index.js';
-import { resolveModelDir } from '../hub/index.js';
+
+import { type HubOptions, type ProgressCallback, resolveModelDir } from '../hub/index.js';
 import type { ComputeDType } from '../native/addon.js';
 import { Engine } from '../native/engine.js';
 import { autoDType, nativeConfig, parseDType, weightSources } from './architecture.js';
@@ -63,6 +63,19 @@ function weightProgress(name: string, callback: ProgressCallback) {
   };
 }
 
+/** generation_config.json, or where there is none what config.json says of generation. */
+async function defaultGeneration(
+  folder: string,
+  config: PretrainedConfig,
+): Promise<GenerationConfig> {
+  try {
+    return await GenerationConfig.from_pretrained(folder);
+  } catch (error) {
+    if (!(error instanceof FileNotFoundError)) throw error;
+    return GenerationConfig.from_model_config(config.raw);
+  }
+}
+
 /** Loads causal language models, as transformers' class of this name. */
 export class AutoModelForCausalLM {
   /**
@@ -94,7 +107,7 @@ export class AutoModelForCausalLM {
     }
     const cuda = placement.some((p) => p.device.startsWith('cuda'));
     const dtype = requested === 'auto' ? autoDType(checkpoint, config, cuda) : requested;
-    const generation_config = await GenerationConfig.for_model(folder, config.raw);
+    const generation_config = await defaultGeneration(folder, config);
     const engine = await Engine.load({
       config: nativeConfig(config, dtype),
       sources: weightSources(config, checkpoint),
@@ -105,6 +118,6 @@ export class AutoModelForCausalLM {
         : undefined,
       signal,
     });
-    return new PreTrainedModel({ config, generation_config, engine, dtype, placement, folder });
+    return new PreTrainedModel({ config, generation_config, engine, dtype, placement, name_or_path: folder });
   }
 }

@@ -1,8 +1,16 @@
 import type { EngineSession } from '../engine.js';
 import type { GenerationConfig } from '../generation/configuration.js';
+import {
+  type GenerateDictOptions,
+  type GenerateTensorOptions,
+  generate,
+} from '../generation/generate.js';
 import type { GenerationModel } from '../generation/model.js';
+import type { GenerateOptions } from '../generation/options.js';
+import type { GenerateOutput } from '../generation/output.js';
 import type { ComputeDType, NativePlacement } from '../native/addon.js';
 import type { Engine } from '../native/engine.js';
+import type { Tensor } from '../tensor.js';
 import type { PretrainedConfig } from './config.js';
 
 /** What a loader hands to {@link PreTrainedModel}. */
@@ -50,6 +58,20 @@ export class PreTrainedModel implements GenerationModel {
   /** For code ported from PyTorch: models here are always in evaluation mode. */
   eval(): this {
     return this;
+  }
+
+  /**
+   * Generates from prompts as transformers' `generate` does; docs/generation.md has every option.
+   * @returns int64 [prompts * num_return_sequences, length], or an object whose `sequences` is that
+   *   tensor with `return_dict_in_generate` or `output_logprobs`
+   * @throws {InvalidArgumentError} for options that cannot be meant, {AbortError}, {OutOfMemoryError},
+   *   {DisposedError}, and whatever a streamer, processor or criterion throws
+   */
+  generate(options: GenerateDictOptions): Promise<GenerateOutput>;
+  generate(options?: GenerateTensorOptions): Promise<Tensor>;
+  generate(options: GenerateOptions): Promise<Tensor | GenerateOutput>;
+  generate(options: GenerateOptions = {}): Promise<Tensor | GenerateOutput> {
+    return generate(this, options);
   }
 
   /**

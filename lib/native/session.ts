@@ -11,6 +11,8 @@ import { guard, toKomtError } from './errors.js';
 
 const WANTED = { none: 0, last: 1, all: 2 } as const;
 const NO_TOKENS = new Int32Array(0);
+/** Far beyond any context: what ends a sequence is memory, and the cache says so itself. */
+const MAX_POSITIONS = 2 ** 27;
 
 /** {@link EngineSession} over the addon. Keeps the lengths on this side, so that asking is free. */
 export class NativeSession implements EngineSession {
@@ -27,7 +29,7 @@ export class NativeSession implements EngineSession {
     this.#native = native;
     this.vocab_size = config.vocab_size;
     this.hidden_size = config.hidden_size;
-    this.max_length = config.max_position_embeddings;
+    this.max_length = MAX_POSITIONS;
     this.#id = guard(() => native.openSession());
   }
 

@@ -1,0 +1,64 @@
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { InvalidArgumentError, TextStreamer } from 'komt';
+import { interruptible } from './interrupt.js';
+import {
+  addLoadOptions,
+  addSamplingOptions,
+  type LoadFlags,
+  type SamplingFlags,
+  samplingOptions,
+} from './options.js';
+import { addTemplateOption, encodePrompt, type TemplateFlags } from './prompt.js';
+import { AnswerClock, loadModel } from './session.js';
+
+interface GenerateFlags extends LoadFlags, SamplingFlags, TemplateFlags {
+  stats?: boolean;
+}
+
+/** The question: the argument, or standard input for '-' and where something is piped in. */
+function readPrompt(argument: string | undefined): string {
+  if (argument !== undefined && argument !== '-') return argument;
+  if (argument === undefined && process.stdin.isTTY) {
+    throw new InvalidArgumentError('There is no prompt', {
+      remedy: 'Give it as an argument, or pipe it in.',
+    });
+  }
+  const text = readFileSync(0, 'utf8').trimEnd();
+  if (text === '') throw new InvalidArgumentError('The prompt is empty');
+  return text;
+}
+
+export function addGenerateCommand(program: Command): void {
+  const command = program
+    .command('generate')
+    .description('Answer one prompt, streaming')
+    .argument('[prompt]', "question or text; '-' or nothing reads standard input");
+  addTemplateOption(addSamplingOptions(addLoadOptions(command)))
+    .option('--stats', 'print tokens/s and the device when done (on stderr)')
+    .action(async (argument: string | undefined, flags: GenerateFlags) => {
+      const prompt = readPrompt(argument);
+      const interrupt = interruptible();
+      const { model, tokenizer, loadSeconds } = await loadModel(flags, interrupt.signal);
+      try {
+        const clock = new AnswerClock();
+        const streamer = new TextStreamer(tokenizer, {
+          skip_prompt: true,
+          skip_special_tokens: true,
+          token_callback_function: () => clock.tick(),
+        });
+        await model.generate({
+          ...encodePrompt(tokenizer, [{ role: 'user', content: prompt }], flags.template),
+          ...samplingOptions(flags),
+          tokenizer,
+          streamer,
+          signal: interrupt.signal,
+        });
+        if (flags.stats || flags.verbose) {
+          console.error(`\n${clock.summary(model)}; loaded in ${loadSeconds.toFixed(2)} s`);
+        }
+      } finally {
+        await model.dispose();
+      }
+    });
+}
