@@ -1,0 +1,17 @@
+export { AutoTokenizer, type AutoTokenizerOptions } from './auto-tokenizer.js';
+export { BatchEncoding, type EncodedIds, type PaddingSide } from './batch-encoding.js';
+export type { ChatMessage } from './chat-template.js';
+export {
+  type ChatTemplateOptions,
+  type DecodeOptions,
+  DecodeStream,
+  PreTrainedTokenizer,
+  type TokenizerCallOptions,
+} from './pretrained-tokenizer.js';
+export type { AddedToken, SpecialTokenName } from './special-tokens.js';
+export {
+  applyPromptTemplate,
+  PROMPT_STOP_STRINGS,
+  PROMPT_TEMPLATES,
+  type PromptTemplateName,
+} from './templates.js';

@@ -1,0 +1,596 @@
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
+import { Callable } from '../generation/callable.js';
+import type { Tensor, TokenIds } from '../tensor.js';
+import { toRows } from '../tensor.js';
+import { warnOnce } from '../warnings.js';
+import {
+  assembleBatch,
+  type BatchEncoding,
+  type EncodedRow,
+  type PaddingSide,
+  wantsTensors,
+} from './batch-encoding.js';
+import {
+  type ChatMessage,
+  type ChatTemplates,
+  cutAfterFinalMessage,
+  renderChat,
+  selectChatTemplate,
+} from './chat-template.js';
+import { CleaningDecoder, type TokenDecoder } from './decode-stream.js';
+import { compileDecoder, type DecoderFactory } from './decoder.js';
+import type { Encoder } from './encoder.js';
+import { type PostProcessor, postProcess, specialTokenCount } from './post-processor.js';
+import {
+  SPECIAL_TOKEN_NAMES,
+  type SpecialTokenName,
+  type SpecialTokens,
+} from './special-tokens.js';
+
+/** transformers' VERY_LARGE_INTEGER: no length limit is known. */
+const VERY_LARGE = 1e30;
+/** Above this a model_max_length counts as not set. */
+const LARGE = 1e20;
+
+/** Options of a call on the tokenizer; names and defaults are transformers'. */
+export interface TokenizerCallOptions {
+  /** Second text of a pair, or one for each text. */
+  text_pair?: string | readonly string[] | null;
+  /** Put bos, eos and the like in. Default true. */
+  add_special_tokens?: boolean;
+  /** `true` or 'longest': to the longest row; 'max_length': to `max_length`. Default false. */
+  padding?: boolean | 'longest' | 'max_length' | 'do_not_pad';
+  /** Default: the tokenizer's. */
+  padding_side?: PaddingSide;
+  /** Cut rows that are longer than `max_length`. Default false. */
+  truncation?: boolean | 'longest_first' | 'only_first' | 'do_not_truncate';
+  /** In tokens, special ones included. Default: model_max_length. */
+  max_length?: number | null;
+  /** 'pt' (or 'np', true): int64 tensors [rows, length]; a single text is then one row. */
+  return_tensors?: 'pt' | 'np' | boolean | null;
+  /** The same under transformers.js' name. */
+  return_tensor?: 'pt' | 'np' | boolean | null;
+  /** Default false. */
+  return_token_type_ids?: boolean | null;
+  /** Default true. */
+  return_attention_mask?: boolean | null;
+}
+
+/** Options of `decode`. */
+export interface DecodeOptions {
+  /** Leave special tokens out. Default false. */
+  skip_special_tokens?: boolean;
+  /** Take spaces before punctuation away; ignored for BPE vocabularies, as in transformers 5. Default: the tokenizer's. */
+  clean_up_tokenization_spaces?: boolean | null;
+}
+
+/** Options of `apply_chat_template`; what else is given is seen by the template under its name. */
+export interface ChatTemplateOptions {
+  /** A template's text, or the name of one the tokenizer ships. */
+  chat_template?: string | null;
+  /** End with the header of an assistant message. Default false. */
+  add_generation_prompt?: boolean;
+  /** Leave the last message open, so that the model goes on with it. Default false. */
+  continue_final_message?: boolean;
+  /** Give ids rather than text. Default true. */
+  tokenize?: boolean;
+  /** Give a BatchEncoding rather than ids alone. Default true. */
+  return_dict?: boolean;
+  /** JSON schemas of functions. */
+  tools?: readonly unknown[] | null;
+  /** Documents for retrieval-augmented generation. */
+  documents?: readonly unknown[] | null;
+  padding?: TokenizerCallOptions['padding'];
+  truncation?: TokenizerCallOptions['truncation'];
+  max_length?: number | null;
+  return_tensors?: TokenizerCallOptions['return_tensors'];
+  return_tensor?: TokenizerCallOptions['return_tensor'];
+  /** More options for the call on the tokenizer. */
+  tokenizer_kwargs?: TokenizerCallOptions;
+  [name: string]: unknown;
+}
+
+/** Everything a tokenizer is made of; put together by `AutoTokenizer`. */
+export interface TokenizerParts {
+  encoder: Encoder;
+  specialTokens: SpecialTokens;
+  postProcessor: PostProcessor;
+  chatTemplate: ChatTemplates;
+  paddingSide: PaddingSide;
+  truncationSide: PaddingSide;
+  modelMaxLength: number;
+  cleanUpTokenizationSpaces: boolean;
+  nameOrPath: string;
+}
+
+type Texts = string | readonly string[];
+type WithTensors = { return_tensors: 'pt' | 'np' | true } | { return_tensor: 'pt' | 'np' | true };
+
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the instances are functions (see Callable)
+export interface PreTrainedTokenizer {
+  /** Encodes one text or several. */
+  (text: Texts, options: TokenizerCallOptions & WithTensors): BatchEncoding<Tensor>;
+  (text: string, options?: TokenizerCallOptions): BatchEncoding<number[]>;
+  (text: readonly string[], options?: TokenizerCallOptions): BatchEncoding<number[][]>;
+}
+
+/**
+ * Text to token ids and back, with transformers' surface: `tokenizer(text, { return_tensors: 'pt' })`.
+ * Made by `AutoTokenizer.from_pretrained`.
+ */
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see above
+export class PreTrainedTokenizer extends Callable {
+  /** Side on which rows are padded: 'left' for generation. */
+  padding_side: PaddingSide;
+  /** Side on which rows are cut. */
+  truncation_side: PaddingSide;
+  /** Longest input in tokens; 1e30 where the files do not say. */
+  model_max_length: number;
+  /** Template(s) of `apply_chat_template`. */
+  chat_template: ChatTemplates;
+  clean_up_tokenization_spaces: boolean;
+  /** Folder or repository it came from. */
+  readonly name_or_path: string;
+  readonly #encoder: Encoder;
+  readonly #named: Record<SpecialTokenName, string | null>;
+  readonly #additional: readonly string[];
+  readonly #special: Set<number>;
+  readonly #postProcessor: PostProcessor;
+  readonly #makeDecoder: DecoderFactory;
+
+  constructor(parts: TokenizerParts) {
+    super();
+    const { encoder, specialTokens } = parts;
+    this.padding_side = parts.paddingSide;
+    this.truncation_side = parts.truncationSide;
+    this.model_max_length = parts.modelMaxLength;
+    this.chat_template = parts.chatTemplate;
+    this.clean_up_tokenization_spaces = parts.cleanUpTokenizationSpaces;
+    this.name_or_path = parts.nameOrPath;
+    this.#encoder = encoder;
+    this.#named = { ...specialTokens.named };
+    this.#additional = specialTokens.additional;
+    this.#special = new Set(specialTokens.added.filter((t) => t.special).map((t) => t.id));
+    this.#postProcessor = parts.postProcessor;
+    this.#makeDecoder = compileDecoder(encoder.decoderConfig, (tokens) =>
+      encoder.decodeAll(tokens),
+    );
+  }
+
+  /** Size of the model's vocabulary, without added tokens (as in transformers). */
+  get vocab_size(): number {
+    return this.#encoder.modelSize;
+  }
+
+  /** Size of the whole vocabulary, added tokens included: transformers' `len(tokenizer)`. */
+  get length(): number {
+    return this.#encoder.tokens.length;
+  }
+
+  /** Ids by token, added tokens included. */
+  get_vocab(): Record<string, number> {
+    const vocab: Record<string, number> = Object.create(null);
+    this.#encoder.tokens.forEach((token, id) => {
+      if (token !== undefined) vocab[token] = id;
+    });
+    return vocab;
+  }
+
+  get bos_token(): string | null {
+    return this.#named.bos_token;
+  }
+  set bos_token(token: string | null) {
+    this.#name('bos_token', token);
+  }
+  get bos_token_id(): number | null {
+    return this.#idOfNamed('bos_token');
+  }
+  get eos_token(): string | null {
+    return this.#named.eos_token;
+  }
+  set eos_token(token: string | null) {
+    this.#name('eos_token', token);
+  }
+  get eos_token_id(): number | null {
+    return this.#idOfNamed('eos_token');
+  }
+  get unk_token(): string | null {
+    return this.#named.unk_token;
+  }
+  set unk_token(token: string | null) {
+    this.#name('unk_token', token);
+  }
+  get unk_token_id(): number | null {
+    return this.#idOfNamed('unk_token');
+  }
+  get pad_token(): string | null {
+    return this.#named.pad_token;
+  }
+  set pad_token(token: string | null) {
+    this.#name('pad_token', token);
+  }
+  get pad_token_id(): number | null {
+    return this.#idOfNamed('pad_token');
+  }
+  get sep_token(): string | null {
+    return this.#named.sep_token;
+  }
+  set sep_token(token: string | null) {
+    this.#name('sep_token', token);
+  }
+  get sep_token_id(): number | null {
+    return this.#idOfNamed('sep_token');
+  }
+  get cls_token(): string | null {
+    return this.#named.cls_token;
+  }
+  set cls_token(token: string | null) {
+    this.#name('cls_token', token);
+  }
+  get cls_token_id(): number | null {
+    return this.#idOfNamed('cls_token');
+  }
+  get mask_token(): string | null {
+    return this.#named.mask_token;
+  }
+  set mask_token(token: string | null) {
+    this.#name('mask_token', token);
+  }
+  get mask_token_id(): number | null {
+    return this.#idOfNamed('mask_token');
+  }
+
+  get additional_special_tokens(): string[] {
+    return [...this.#additional];
+  }
+
+  /** The attributes that are set: `{ bos_token: '<s>', ... }`. */
+  get special_tokens_map(): Record<string, string | string[]> {
+    const map: Record<string, string | string[]> = {};
+    for (const name of SPECIAL_TOKEN_NAMES) {
+      const token = this.#named[name];
+      if (token !== null) map[name] = token;
+    }
+    if (this.#additional.length > 0) map.additional_special_tokens = [...this.#additional];
+    return map;
+  }
+
+  /** Distinct tokens of the special attributes. */
+  get all_special_tokens(): string[] {
+    return [...new Set(Object.values(this.special_tokens_map).flat())];
+  }
+
+  get all_special_ids(): number[] {
+    return this.all_special_tokens.map((token) => this.convert_tokens_to_ids(token) as number);
+  }
+
+  #name(name: SpecialTokenName, token: string | null): void {
+    if (token !== null && typeof token !== 'string')
+      throw invalidArgument(name, 'a string or null', token);
+    const id = token === null ? undefined : this.#encoder.idOf(token);
+    if (token !== null && id === undefined) {
+      throw new InvalidArgumentError(`${name} is not in the vocabulary`, {
+        found: token,
+        remedy: 'Choose a token that the model knows: its embedding has no row for a new one.',
+      });
+    }
+    this.#named[name] = token;
+    if (id !== undefined) this.#special.add(id);
+  }
+
+  #idOfNamed(name: SpecialTokenName): number | null {
+    const token = this.#named[name];
+    return token === null ? null : (this.#encoder.idOf(token) ?? null);
+  }
+
+  /** Encodes; what calling the tokenizer runs. */
+  _call(text: Texts, options: TokenizerCallOptions = {}): BatchEncoding {
+    const single = typeof text === 'string';
+    const texts: readonly unknown[] = typeof text === 'string' ? [text] : text;
+    if (!Array.isArray(texts)) throw invalidArgument('text', 'a string or a list of strings', text);
+    const pairs = typeof options.text_pair === 'string' ? [options.text_pair] : options.text_pair;
+    if (pairs && pairs.length !== texts.length) {
+      throw invalidArgument('text_pair', `${texts.length} texts`, pairs.length);
+    }
+    const limit = this.#truncationLimit(options);
+    const rows = texts.map((one, i) => {
+      if (typeof one !== 'string') throw invalidArgument(`text[${i}]`, 'a string', one);
+      return this.#encodeRow(one, pairs?.[i] ?? null, options.add_special_tokens ?? true, limit);
+    });
+    for (const row of rows) {
+      if (row.ids.length > this.model_max_length && limit === null) {
+        warnOnce(
+          `Token indices sequence length is longer than the specified maximum sequence length for this model (${row.ids.length} > ${this.model_max_length}). Running this sequence through the model will result in indexing errors`,
+          'tokenizer-sequence-too-long',
+        );
+      }
+    }
+    return assembleBatch(rows, {
+      pad: this.#padPlan(options),
+      tensors: wantsTensors(options.return_tensors ?? options.return_tensor),
+      single,
+      attentionMask: options.return_attention_mask ?? true,
+      typeIds: options.return_token_type_ids ?? false,
+    });
+  }
+
+  #encodeRow(
+    text: string,
+    pair: string | null,
+    specials: boolean,
+    limit: number | null,
+  ): EncodedRow {
+    let a = this.#encoder.encode(text);
+    const b = pair === null ? null : this.#encoder.encode(pair);
+    if (limit !== null) {
+      const reserved = specials ? specialTokenCount(this.#postProcessor, b !== null) : 0;
+      const room = Math.max(0, limit - reserved - (b?.length ?? 0));
+      if (a.length > room) {
+        a = this.truncation_side === 'left' ? a.slice(a.length - room) : a.slice(0, room);
+      }
+    }
+    if (specials) return postProcess(this.#postProcessor, a, b);
+    return { ids: [...a, ...(b ?? [])], typeIds: [...a.map(() => 0), ...(b ?? []).map(() => 1)] };
+  }
+
+  #truncationLimit({ truncation, max_length }: TokenizerCallOptions): number | null {
+    if (max_length != null && (!Number.isInteger(max_length) || max_length < 0)) {
+      throw invalidArgument('max_length', 'a non-negative integer', max_length);
+    }
+    if (!truncation || truncation === 'do_not_truncate') return null;
+    if (truncation !== true && truncation !== 'longest_first' && truncation !== 'only_first') {
+      throw invalidArgument(
+        'truncation',
+        "true, false, 'longest_first' or 'only_first'",
+        truncation,
+      );
+    }
+    if (max_length != null) return max_length;
+    if (this.model_max_length <= LARGE) return this.model_max_length;
+    warnOnce(
+      'Asking to truncate to max_length but no maximum length is provided and the model has no predefined maximum length. Default to no truncation.',
+    );
+    return null;
+  }
+
+  #padPlan({ padding, max_length, padding_side }: TokenizerCallOptions) {
+    const side = padding_side ?? this.padding_side;
+    if (side !== 'left' && side !== 'right')
+      throw invalidArgument('padding_side', "'left' or 'right'", side);
+    if (!padding || padding === 'do_not_pad') return null;
+    if (padding !== true && padding !== 'longest' && padding !== 'max_length') {
+      throw invalidArgument('padding', "true, false, 'longest' or 'max_length'", padding);
+    }
+    const padId = this.pad_token_id;
+    if (padId === null) {
+      throw new InvalidArgumentError(
+        'Asking to pad but the tokenizer does not have a padding token. Please select a token to use as `pad_token` `(tokenizer.pad_token = tokenizer.eos_token e.g.)`',
+        { subject: 'pad_token' },
+      );
+    }
+    if (padding !== 'max_length') return { length: null, side, padId };
+    const length = max_length ?? this.model_max_length;
+    if (length > LARGE) {
+      warnOnce(
+        'Asking to pad to max_length but no maximum length is provided and the model has no predefined maximum length. Default to no padding.',
+      );
+      return null;
+    }
+    return { length, side, padId };
+  }
+
+  /** Ids of one text; special tokens are put in unless `add_special_tokens` is false. */
+  encode(
+    text: string,
+    options: Omit<TokenizerCallOptions, 'return_tensors' | 'return_tensor'> = {},
+  ): number[] {
+    if (typeof text !== 'string') throw invalidArgument('text', 'a string', text);
+    return this._call(text, options).input_ids as number[];
+  }
+
+  /** Tokens of one text, without special tokens unless asked for. */
+  tokenize(text: string, options: { add_special_tokens?: boolean } = {}): string[] {
+    const ids = this.encode(text, { add_special_tokens: options.add_special_tokens ?? false });
+    return this.convert_ids_to_tokens(ids);
+  }
+
+  /**
+   * Text of ids, as transformers decodes them. Ids that the vocabulary does not have give nothing.
+   *
+   * @param ids one row: numbers, a tensor of one dimension (or of one row), or a single id.
+   */
+  decode(ids: TokenIds | number | readonly bigint[], options: DecodeOptions = {}): string {
+    const rows = toRows(typeof ids === 'number' ? [ids] : (ids as TokenIds), 'token_ids');
+    if (rows.length > 1) {
+      throw new InvalidArgumentError('decode takes one row of ids', {
+        subject: 'token_ids',
+        found: `${rows.length} rows`,
+        remedy: 'Use batch_decode.',
+      });
+    }
+    const decoder = this.#decoder(false, options);
+    let text = '';
+    for (const token of this.#shown(rows[0] ?? [], options)) text += decoder.push(token);
+    return text + decoder.finish();
+  }
+
+  /** Texts of rows of ids. */
+  batch_decode(ids: TokenIds, options: DecodeOptions = {}): string[] {
+    return toRows(ids, 'token_ids').map((row) => this.decode(row, options));
+  }
+
+  /**
+   * Decodes token by token; for streamers. The joined pieces equal `decode` of all ids, and no piece has
+   * a U+FFFD for a character that is not whole yet.
+   */
+  decodeStream(options: DecodeOptions = {}): DecodeStream {
+    return new DecodeStream(this.#decoder(true, options), (ids) => this.#shown(ids, options));
+  }
+
+  #decoder(eager: boolean, options: DecodeOptions): TokenDecoder {
+    const decoder = this.#makeDecoder(eager);
+    const clean = options.clean_up_tokenization_spaces ?? this.clean_up_tokenization_spaces;
+    return clean && this.#encoder.modelType !== 'BPE' ? new CleaningDecoder(decoder) : decoder;
+  }
+
+  #shown(ids: readonly number[], { skip_special_tokens }: DecodeOptions): string[] {
+    const tokens: string[] = [];
+    for (const id of ids) {
+      const token = this.#encoder.tokens[id];
+      if (token !== undefined && !(skip_special_tokens && this.#special.has(id)))
+        tokens.push(token);
+    }
+    return tokens;
+  }
+
+  /** Id of a token, or ids of tokens; an unknown token gives unk's, or null where there is none. */
+  convert_tokens_to_ids(token: string): number | null;
+  convert_tokens_to_ids(tokens: readonly string[]): (number | null)[];
+  convert_tokens_to_ids(tokens: string | readonly string[]): number | null | (number | null)[] {
+    const one = (token: string) => this.#encoder.idOf(token) ?? this.unk_token_id;
+    return typeof tokens === 'string' ? one(tokens) : tokens.map(one);
+  }
+
+  /** Token of an id, or tokens of ids; an id that the vocabulary does not have is left out of a list. */
+  convert_ids_to_tokens(id: number): string | null;
+  convert_ids_to_tokens(ids: TokenIds, options?: { skip_special_tokens?: boolean }): string[];
+  convert_ids_to_tokens(
+    ids: number | TokenIds,
+    options: { skip_special_tokens?: boolean } = {},
+  ): string | null | string[] {
+    if (typeof ids === 'number') return this.#encoder.tokens[ids] ?? null;
+    return this.#shown(toRows(ids, 'token_ids')[0] ?? [], options);
+  }
+
+  /** The text of the template that `apply_chat_template` would use. */
+  get_chat_template(chat_template?: string | null, tools?: readonly unknown[] | null): string {
+    return selectChatTemplate(this.chat_template, chat_template, tools != null);
+  }
+
+  /**
+   * A conversation as the model was trained to read it; several conversations give a batch.
+   *
+   * @throws InvalidArgumentError if there is no template or no message.
+   * @throws TokenizerError if the template is malformed or raises an exception.
+   */
+  apply_chat_template(
+    conversation: readonly ChatMessage[],
+    options: ChatTemplateOptions & { tokenize: false },
+  ): string;
+  apply_chat_template(
+    conversation: readonly (readonly ChatMessage[])[],
+    options: ChatTemplateOptions & { tokenize: false },
+  ): string[];
+  apply_chat_template(
+    conversation: readonly ChatMessage[],
+    options: ChatTemplateOptions & { return_dict: false } & WithTensors,
+  ): Tensor;
+  apply_chat_template(
+    conversation: readonly ChatMessage[],
+    options: ChatTemplateOptions & { return_dict: false },
+  ): number[];
+  apply_chat_template(
+    conversation: readonly ChatMessage[],
+    options: ChatTemplateOptions & WithTensors,
+  ): BatchEncoding<Tensor>;
+  apply_chat_template(
+    conversation: readonly ChatMessage[],
+    options?: ChatTemplateOptions,
+  ): BatchEncoding<number[]>;
+  apply_chat_template(
+    conversation: readonly (readonly ChatMessage[])[],
+    options?: ChatTemplateOptions,
+  ): BatchEncoding;
+  apply_chat_template(
+    conversation: readonly ChatMessage[] | readonly (readonly ChatMessage[])[],
+    options: ChatTemplateOptions = {},
+  ): unknown {
+    const {
+      chat_template,
+      add_generation_prompt = false,
+      continue_final_message = false,
+      tokenize = true,
+      return_dict = true,
+      tools = null,
+      documents = null,
+      padding,
+      truncation,
+      max_length,
+      return_tensors,
+      return_tensor,
+      tokenizer_kwargs,
+      ...variables
+    } = options;
+    if (!Array.isArray(conversation) || conversation.length === 0) {
+      throw new InvalidArgumentError(
+        'Cannot apply chat template to an empty conversation. Provide at least one message.',
+      );
+    }
+    if (continue_final_message && add_generation_prompt) {
+      throw new InvalidArgumentError(
+        'continue_final_message and add_generation_prompt are not compatible. Use continue_final_message when you want the model to continue the final message, and add_generation_prompt when you want to add a header that will prompt it to start a new assistant message instead.',
+      );
+    }
+    const template = this.get_chat_template(chat_template, tools);
+    const batched = Array.isArray(conversation[0]);
+    const conversations = (batched ? conversation : [conversation]) as (readonly ChatMessage[])[];
+    const rendered = conversations.map((messages) => {
+      const text = renderChat(template, {
+        ...this.special_tokens_map,
+        ...variables,
+        messages,
+        tools,
+        documents,
+        add_generation_prompt,
+      });
+      return continue_final_message ? cutAfterFinalMessage(text, messages) : text;
+    });
+    if (!tokenize) return batched ? rendered : rendered[0];
+    const encoding = this._call(batched ? rendered : (rendered[0] as string), {
+      padding,
+      truncation,
+      max_length,
+      add_special_tokens: false,
+      return_tensors: return_tensors ?? return_tensor,
+      ...tokenizer_kwargs,
+    });
+    return return_dict ? encoding : encoding.input_ids;
+  }
+}
+
+/** Incremental decoding of one sequence; see {@link PreTrainedTokenizer.decodeStream}. */
+export class DecodeStream {
+  readonly #decoder: TokenDecoder;
+  readonly #tokens: (ids: readonly number[]) => string[];
+
+  /** @internal */
+  constructor(decoder: TokenDecoder, tokens: (ids: readonly number[]) => string[]) {
+    this.#decoder = decoder;
+    this.#tokens = tokens;
+  }
+
+  /** Text that these ids settle; '' while a character is not whole. O(1) a token. */
+  push(ids: number | readonly number[]): string {
+    let text = '';
+    for (const token of this.#tokens(typeof ids === 'number' ? [ids] : ids)) {
+      text += this.#decoder.push(token);
+    }
+    return text;
+  }
+
+  /**
+   * Takes ids whose text is not to be shown, a prompt, at the start of a stream. Should they end
+   * inside a character, the bytes that complete it are not shown either.
+   */
+  skip(ids: readonly number[]): void {
+    this.push(ids);
+    this.#decoder.conceal();
+  }
+
+  /** Ends the text and gives what was held back: U+FFFD for bytes that never made a character. */
+  finish(): string {
+    return this.#decoder.finish();
+  }
+}
+
+export { VERY_LARGE as VERY_LARGE_INTEGER };

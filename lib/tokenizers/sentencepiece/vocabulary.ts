@@ -1,0 +1,43 @@
+import { PieceType, type SentencePieceProto } from './proto.js';
+
+/** The pieces as SentencePiece's models look at them. */
+export class SentencePieceVocabulary {
+  readonly proto: SentencePieceProto;
+  /** Pieces that text may be split into: normal, user-defined and unused ones. */
+  readonly ids = new Map<string, number>();
+  /** Ids of the pieces for single bytes; null unless the model falls back to bytes. */
+  readonly byteIds: Int32Array | null;
+
+  constructor(proto: SentencePieceProto) {
+    this.proto = proto;
+    const bytes = new Int32Array(256).fill(-1);
+    proto.pieces.forEach(({ piece, type }, id) => {
+      if (type === PieceType.BYTE) {
+        const byte = Number.parseInt(piece.slice(3, 5), 16);
+        if (/^<0x[0-9A-F]{2}>$/.test(piece)) bytes[byte] = id;
+      } else if (type !== PieceType.UNKNOWN && type !== PieceType.CONTROL) {
+        if (!this.ids.has(piece)) this.ids.set(piece, id);
+      }
+    });
+    this.byteIds = proto.byteFallback && bytes.every((id) => id >= 0) ? bytes : null;
+  }
+
+  score(id: number): number {
+    return this.proto.pieces[id]?.score ?? 0;
+  }
+
+  type(id: number): number {
+    return this.proto.pieces[id]?.type ?? PieceType.UNKNOWN;
+  }
+
+  userDefined(): string[] {
+    return this.proto.pieces
+      .filter(({ type }) => type === PieceType.USER_DEFINED)
+      .map(({ piece }) => piece);
+  }
+}
+
+/** Splits normalized text into pieces of the vocabulary; a stretch that is none keeps its own text. */
+export interface SentencePieceModel {
+  split(normalized: string): string[];
+}
