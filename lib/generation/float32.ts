@@ -71,8 +71,7 @@ export function logSoftmax(values: Float32Array): Float32Array {
 }
 
 /**
- * Indices in ascending order of their values, and descending among equal values: of equals, what
- * drops the smallest first keeps the lowest ids.
+ * Indices in ascending order of their values; equal values keep their order.
  *
  * @param among the indices to sort; all of them by default.
  */
@@ -81,7 +80,7 @@ export function sortAscending(values: Float32Array, among?: Uint32Array): Uint32
   return order.sort((a, b) => {
     const x = values[a] as number;
     const y = values[b] as number;
-    return x < y ? -1 : x > y ? 1 : b - a;
+    return x < y ? -1 : x > y ? 1 : a - b;
   });
 }
 
