@@ -1,0 +1,82 @@
+// The matrix products of Llama 2 7B and 13B: one row, a few rows, a prompt.
+#include <string>
+#include <vector>
+
+#include "gemm/linear.h"
+#include "harness.h"
+
+namespace komt::bench {
+namespace {
+
+using kernels::ElementType;
+using kernels::linear;
+using kernels::LinearArgs;
+using kernels::LinearEpilogue;
+
+struct Layer {
+  const char* name;
+  int n;
+  int k;
+  LinearEpilogue epilogue;
+  bool norm;
+};
+
+const std::vector<Layer> kLayers = {
+    {"7B qkv", 12288, 4096, LinearEpilogue::store, true},
+    {"7B o", 4096, 4096, LinearEpilogue::residual_add, false},
+    {"7B gate+up", 22016, 4096, LinearEpilogue::silu_gate, true},
+    {"7B down", 4096, 11008, LinearEpilogue::residual_add, false},
+    {"13B qkv", 15360, 5120, LinearEpilogue::store, true},
+    {"13B o", 5120, 5120, LinearEpilogue::residual_add, false},
+    {"13B gate+up", 27648, 5120, LinearEpilogue::silu_gate, true},
+    {"13B down", 5120, 13824, LinearEpilogue::residual_add, false},
+    {"13B lm_head", 32000, 5120, LinearEpilogue::store, true},
+};
+
+template <class T>
+void measure(const Layer& layer, int rows, ElementType type) {
+  const Rotating<T> weight(std::size_t(layer.n) * layer.k, 0.02f);
+  const Rotating<T> input(std::size_t(rows) * layer.k);
+  const Rotating<float> float_input(std::size_t(rows) * layer.k);
+  const Rotating<float> norm(std::size_t(layer.k));
+  const Rotating<float> output(std::size_t(rows) * layer.n);
+  LinearArgs args;
+  args.type = type;
+  args.rows = rows;
+  args.n = layer.n;
+  args.k = layer.k;
+  args.epilogue = layer.epilogue;
+  args.output_type = layer.epilogue == LinearEpilogue::residual_add ? ElementType::f32 : type;
+  args.norm_eps = 1e-5f;
+  const bool fused = layer.norm && kernels::linear_fuses_norm(args);
+  const double us = microseconds([&](int i, cudaStream_t stream) {
+    LinearArgs a = args;
+    a.weight = weight.at(i);
+    a.input = fused ? static_cast<const void*>(float_input.at(i)) : input.at(i);
+    a.norm_weight = fused ? norm.at(i) : nullptr;
+    a.output = output.at(i);
+    a.programmatic_dependent_launch = true;
+    return linear(a, stream);
+  });
+  const std::string what = std::string(layer.name) + " m=" + std::to_string(rows) + " " +
+                           std::to_string(layer.n) + "x" + std::to_string(layer.k) +
+                           (type == ElementType::f16 ? " f16" : " bf16") + (fused ? " norm" : "");
+  // At about 200 rows an H200 has as much to multiply as to read.
+  if (rows <= 64) {
+    report_bytes(what, us, 2.0 * layer.n * layer.k + 2.0 * rows * layer.k + 2.0 * rows * layer.n);
+  } else {
+    report_flops(what, us, 2.0 * rows * layer.n * layer.k);
+  }
+}
+
+KOMT_KERNEL_BENCH(gemm_linear_layers) {
+  for (const int rows : {1, 2, 4, 8, 16, 32, 64, 256, 1024, 2048}) {
+    for (const Layer& layer : kLayers) measure<half>(layer, rows, ElementType::f16);
+  }
+  for (const int rows : {1, 2048}) {
+    for (const Layer& layer : kLayers) measure<bfloat16>(layer, rows, ElementType::bf16);
+  }
+}
+
+}  // namespace
+}  // namespace komt::bench

@@ -1,0 +1,209 @@
+#include "harness.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <string_view>
+#include <vector>
+
+#include "device.h"
+
+namespace komt::bench {
+
+namespace {
+
+struct Benchmark {
+  const char* name;
+  void (*body)();
+};
+
+std::vector<Benchmark>& benchmarks() {
+  static std::vector<Benchmark> all;
+  return all;
+}
+
+bool failed = false;
+
+int attribute(cudaDeviceAttr which) {
+  int value = 0;
+  check(cudaDeviceGetAttribute(&value, which, 0), "cudaDeviceGetAttribute");
+  return value;
+}
+
+// A stream, two events and a graph that go away together.
+class Recording {
+ public:
+  Recording() {
+    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+    check(cudaEventCreate(&start), "cudaEventCreate");
+    check(cudaEventCreate(&stop), "cudaEventCreate");
+  }
+  ~Recording() {
+    if (executable != nullptr) cudaGraphExecDestroy(executable);
+    cudaEventDestroy(start);
+    cudaEventDestroy(stop);
+    cudaStreamDestroy(stream);
+  }
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+
+  bool record(const Launch& launch, int launches) {
+    if (executable != nullptr) cudaGraphExecDestroy(executable);
+    executable = nullptr;
+    if (!check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "capture")) {
+      return false;
+    }
+    cudaError_t error = cudaSuccess;
+    for (int i = 0; i < launches && error == cudaSuccess; ++i) error = launch(i, stream);
+    cudaGraph_t graph = nullptr;
+    const cudaError_t ended = cudaStreamEndCapture(stream, &graph);
+    if (!check(error, "launch") || !check(ended, "capture")) return false;
+    const bool ok = check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
+    cudaGraphDestroy(graph);
+    return ok;
+  }
+
+  // Microseconds of one replay; 0 after an error.
+  double replay() {
+    cudaEventRecord(start, stream);
+    cudaGraphLaunch(executable, stream);
+    cudaEventRecord(stop, stream);
+    if (!check(cudaEventSynchronize(stop), "execution")) return 0;
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, start, stop), "cudaEventElapsedTime");
+    return 1000.0 * double(milliseconds);
+  }
+
+  cudaStream_t stream = nullptr;
+  cudaEvent_t start = nullptr;
+  cudaEvent_t stop = nullptr;
+  cudaGraphExec_t executable = nullptr;
+};
+
+}  // namespace
+
+bool register_benchmark(const char* name, void (*body)()) {
+  benchmarks().push_back({name, body});
+  return true;
+}
+
+bool check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return true;
+  std::printf("FAILED: %s: %s\n", what, cudaGetErrorString(error));
+  failed = true;
+  return false;
+}
+
+double microseconds(const Launch& launch) {
+  constexpr double kReplayMicroseconds = 4000;
+  constexpr int kReplays = 15;
+  Recording recording;
+  if (!recording.record(launch, 4)) return 0;
+  recording.replay();
+  const double each = recording.replay() / 4;
+  if (each <= 0) return 0;
+  const int launches = std::clamp(int(kReplayMicroseconds / each), 4, 1000);
+  if (!recording.record(launch, launches)) return 0;
+  recording.replay();
+  std::vector<double> times;
+  for (int i = 0; i < kReplays; ++i) times.push_back(recording.replay() / launches);
+  std::nth_element(times.begin(), times.begin() + kReplays / 2, times.end());
+  return times[kReplays / 2];
+}
+
+void report_bytes(const std::string& what, double us, double bytes) {
+  if (us <= 0) return;
+  const double rate = bytes / us * 1e6;
+  std::printf("%-52s %9.1f us %8.0f GB/s   %5.1f%% of the read ceiling\n", what.c_str(), us,
+              rate * 1e-9, 100 * rate / read_bandwidth());
+  std::fflush(stdout);
+}
+
+void report_flops(const std::string& what, double us, double flops) {
+  if (us <= 0) return;
+  const double rate = flops / us * 1e6;
+  std::printf("%-52s %9.1f us %8.1f TFLOP/s %5.1f%% of the mma.sync ceiling\n", what.c_str(), us,
+              rate * 1e-12, 100 * rate / mma_throughput());
+  std::fflush(stdout);
+}
+
+std::size_t l2_bytes() {
+  static const std::size_t bytes = std::size_t(attribute(cudaDevAttrL2CacheSize));
+  return bytes;
+}
+
+double read_bandwidth() {
+  static const double rate = [] {
+    constexpr std::size_t kBytes = std::size_t{1} << 30;
+    void* data = detail::allocate_normal(kBytes / 2, 1.0f, 1);
+    auto* sink = static_cast<unsigned*>(detail::allocate_normal(1, 1.0f, 0));
+    // The best of several grids: the ceiling must not be a bad choice of ours.
+    double best = 0;
+    for (const int blocks_per_sm : {2, 4, 8, 16}) {
+      const int blocks = blocks_per_sm * attribute(cudaDevAttrMultiProcessorCount);
+      const double us = microseconds([&](int, cudaStream_t stream) {
+        return read_stream(data, kBytes, blocks, sink, stream);
+      });
+      if (us > 0) best = std::max(best, double(kBytes) / us * 1e6);
+    }
+    detail::release(data);
+    detail::release(sink);
+    return best;
+  }();
+  return rate;
+}
+
+double mma_throughput() {
+  static const double rate = [] {
+    constexpr int kRounds = 4096;
+    const int blocks = 4 * attribute(cudaDevAttrMultiProcessorCount);
+    auto* sink = static_cast<float*>(detail::allocate_normal(1, 1.0f, 0));
+    const double us = microseconds([&](int, cudaStream_t stream) {
+      return mma_from_registers(kRounds, blocks, sink, stream);
+    });
+    detail::release(sink);
+    return us > 0 ? double(blocks) * 8 * kRounds * 8 * 4096 / us * 1e6 : 0.0;
+  }();
+  return rate;
+}
+
+namespace detail {
+
+void* allocate_normal(std::size_t count, float deviation, int element) {
+  void* data = nullptr;
+  if (!check(cudaMalloc(&data, count * (element == 0 ? 4 : 2)), "cudaMalloc")) return nullptr;
+  check(fill_normal(data, count, deviation, element, nullptr), "fill");
+  check(cudaDeviceSynchronize(), "fill");
+  return data;
+}
+
+void release(void* p) { cudaFree(p); }
+
+}  // namespace detail
+
+namespace {
+
+int run(std::string_view filter) {
+  int devices = 0;
+  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+    std::printf("no CUDA device: skipped\n");
+    return 0;
+  }
+  cudaDeviceProp properties{};
+  if (!check(cudaGetDeviceProperties(&properties, 0), "cudaGetDeviceProperties")) return 1;
+  std::printf("%s, sm_%d%d, %d SMs: reads %.0f GB/s, mma.sync %.0f TFLOP/s\n", properties.name,
+              properties.major, properties.minor, properties.multiProcessorCount,
+              read_bandwidth() * 1e-9, mma_throughput() * 1e-12);
+  std::sort(benchmarks().begin(), benchmarks().end(), [](const Benchmark& a, const Benchmark& b) {
+    return std::string_view(a.name) < b.name;
+  });
+  for (const Benchmark& benchmark : benchmarks()) {
+    if (std::string_view(benchmark.name).find(filter) != std::string_view::npos) benchmark.body();
+  }
+  return failed ? 1 : 0;
+}
+
+}  // namespace
+
+}  // namespace komt::bench
+
+int main(int argc, char** argv) { return komt::bench::run(argc > 1 ? argv[1] : ""); }

@@ -1,0 +1,79 @@
+// Microbenchmarks of kernels on a real GPU.
+//
+//   KOMT_KERNEL_BENCH(row_sum) {
+//     Rotating<half> x(bytes_of_one_set / sizeof(half));
+//     const double us = microseconds([&](int i, cudaStream_t s) { return row_sum(x.at(i), ..., s); });
+//     report_bytes("row_sum 4096x4096 f16", us, bytes);
+//   }
+//
+// A measurement is the median of graph replays of many launches between two events; data is normal,
+// never zeros; buffers rotate through more than L2 holds, so that memory is what is measured.
+// Percentages are of ceilings measured in the same run: a read-only stream of memory, and mma.sync
+// from registers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "common/element.cuh"
+#include "common/platform.cuh"
+
+namespace komt::bench {
+
+bool register_benchmark(const char* name, void (*body)());
+
+#define KOMT_KERNEL_BENCH(name)                                                         \
+  static void name();                                                                   \
+  [[maybe_unused]] static const bool name##_registered =                                \
+      ::komt::bench::register_benchmark(#name, &name);                                  \
+  static void name()
+
+// Prints what went wrong and marks the run as failed; true when there is nothing wrong.
+bool check(cudaError_t error, const char* what);
+
+// Launches one repetition, the i-th, on the stream.
+using Launch = std::function<cudaError_t(int i, cudaStream_t stream)>;
+
+// Median time of one launch; 0 after an error.
+double microseconds(const Launch& launch);
+
+// One line: time, rate and percent of the ceiling. Bytes and FLOPs are of one launch.
+void report_bytes(const std::string& what, double microseconds, double bytes);
+void report_flops(const std::string& what, double microseconds, double flops);
+
+// Ceilings of this device, measured at first use.
+double read_bandwidth();   // bytes a second
+double mma_throughput();   // FLOP a second of mma.sync.m16n8k16.f16, float accumulation
+
+std::size_t l2_bytes();
+
+namespace detail {
+void* allocate_normal(std::size_t count, float deviation, int element);  // 0 f32, 1 f16, 2 bf16
+void release(void* p);
+}  // namespace detail
+
+// `count` normally distributed elements, in as many copies as twice L2 takes; at(i) walks through them.
+template <class T>
+class Rotating {
+ public:
+  explicit Rotating(std::size_t count, float deviation = 1.0f)
+      : count_((count + 127) / 128 * 128),
+        copies_(2 * l2_bytes() / (count_ * sizeof(T)) + 2),
+        data_(static_cast<T*>(detail::allocate_normal(count_ * copies_, deviation, kElement))) {}
+  ~Rotating() { detail::release(data_); }
+  Rotating(const Rotating&) = delete;
+  Rotating& operator=(const Rotating&) = delete;
+
+  T* at(int i) const { return data_ + count_ * (std::size_t(i) % copies_); }
+
+ private:
+  static constexpr int kElement =
+      std::is_same_v<T, half> ? 1 : std::is_same_v<T, bfloat16> ? 2 : 0;
+  std::size_t count_;
+  std::size_t copies_;
+  T* data_;
+};
+
+}  // namespace komt::bench
