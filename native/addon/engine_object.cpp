@@ -127,6 +127,7 @@ Napi::Value EngineObject::load(const Napi::CallbackInfo& info) {
     request.reader_threads = read_int(options, "readerThreads");
     BackendOptions backend_options;
     backend_options.threads = read_int(options, "threads");
+    backend_options.dtype = request.config.dtype;
     const auto placement = read_placement(info[2].As<Napi::Array>());
     const uint32_t id = begin(info.Env(), info[5], info[4]);
 

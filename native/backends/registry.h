@@ -10,6 +10,7 @@ namespace komt {
 
 struct BackendOptions {
   int threads = 0;  ///< CPU threads; 0 = one per available core
+  DType dtype = DType::f32;  ///< type of the model's matrices
 };
 
 struct DeviceInfo {

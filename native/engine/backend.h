@@ -66,6 +66,9 @@ struct Capabilities {
   DType activation = DType::f32;
   /// Type of cached keys and values.
   DType cache = DType::f32;
+  /// Inner dimensions of products are padded to a multiple of this with zeros; a backend that asks
+  /// for more than 1 fills new weights with zeros.
+  int column_alignment = 1;
 };
 
 struct MemoryInfo {

@@ -10,6 +10,7 @@
 namespace komt {
 
 Model::Model(ModelConfig config, std::vector<Placement> placements) : config_(std::move(config)) {
+  int alignment = 1;
   for (const Placement& placement : placements) {
     auto stage = std::make_unique<Stage>();
     stage->backend = placement.backend;
@@ -22,8 +23,10 @@ Model::Model(ModelConfig config, std::vector<Placement> placements) : config_(st
       }
     }
     stage->rope = std::make_unique<RopeTables>(*placement.backend, config_.rope);
+    alignment = std::max(alignment, placement.backend->capabilities().column_alignment);
     stages_.push_back(std::move(stage));
   }
+  inner_size_ = (config_.intermediate_size + alignment - 1) / alignment * alignment;
   blocks_ = std::make_unique<BlockAllocator>(BlockAllocator::Storage{
       [this](int blocks) { return grow_cache(blocks); },
       [this](std::span<const int32_t> pairs) { copy_cache(pairs); },
@@ -167,14 +170,14 @@ void Model::run_stage(Stage& stage, std::span<const BatchRow> rows, int num_toke
   ensure(backend, stage.residual, cap * size_t(config_.hidden_size) * 4, "activations");
   ensure(backend, stage.query, cap * size_t(q_rows) * size_of(activation), "activations");
   ensure(backend, stage.attended, cap * size_t(q_rows) * size_of(activation), "activations");
-  ensure(backend, stage.gated, cap * size_t(config_.intermediate_size) * size_of(activation),
+  ensure(backend, stage.gated, cap * size_t(inner_size_) * size_of(activation),
          "activations");
 
   const Batch batch = upload_batch(stage, rows, num_tokens);
   const Tensor x{stage.residual->data(), DType::f32, n, config_.hidden_size};
   const Tensor query{stage.query->data(), activation, n, q_rows};
   const Tensor attended{stage.attended->data(), activation, n, q_rows};
-  const Tensor gated{stage.gated->data(), activation, n, config_.intermediate_size};
+  const Tensor gated{stage.gated->data(), activation, n, inner_size_};
 
   if (stage.is_first(*this)) {
     backend.embed(batch, *stage.embed, x);
@@ -183,14 +186,14 @@ void Model::run_stage(Stage& stage, std::span<const BatchRow> rows, int num_toke
   for (size_t i = 0; i < stage.layers.size(); ++i) {
     const Layer& layer = stage.layers[i];
     const KvLayer kv = kv_view(*stage.keys[i], *stage.values[i], config_, cache_type);
-    const Norm input_norm{layer.input_norm.data(), config_.rms_norm_eps};
-    const Norm post_norm{layer.post_attention_norm.data(), config_.rms_norm_eps};
+    const Norm input_norm{floats(layer.input_norm), config_.rms_norm_eps};
+    const Norm post_norm{floats(layer.post_attention_norm), config_.rms_norm_eps};
 
     LinearArgs qkv;
     qkv.input = x;
     qkv.norm = &input_norm;
     qkv.weight = layer.qkv.get();
-    qkv.bias = layer.qkv_bias.data();
+    qkv.bias = floats(layer.qkv_bias);
     qkv.epilogue = Epilogue::rope_append;
     qkv.output = query;
     qkv.batch = &batch;
@@ -212,7 +215,7 @@ void Model::run_stage(Stage& stage, std::span<const BatchRow> rows, int num_toke
     LinearArgs o;
     o.input = attended;
     o.weight = layer.o.get();
-    o.bias = layer.o_bias.data();
+    o.bias = floats(layer.o_bias);
     o.epilogue = Epilogue::residual_add;
     o.output = x;
     backend.linear(o);
@@ -221,7 +224,7 @@ void Model::run_stage(Stage& stage, std::span<const BatchRow> rows, int num_toke
     gate_up.input = x;
     gate_up.norm = &post_norm;
     gate_up.weight = layer.gate_up.get();
-    gate_up.bias = layer.gate_up_bias.data();
+    gate_up.bias = floats(layer.gate_up_bias);
     gate_up.epilogue = Epilogue::silu_gate;
     gate_up.output = gated;
     backend.linear(gate_up);
@@ -229,7 +232,7 @@ void Model::run_stage(Stage& stage, std::span<const BatchRow> rows, int num_toke
     LinearArgs down;
     down.input = gated;
     down.weight = layer.down.get();
-    down.bias = layer.down_bias.data();
+    down.bias = floats(layer.down_bias);
     down.epilogue = Epilogue::residual_add;
     down.output = x;
     backend.linear(down);
@@ -288,7 +291,7 @@ Tensor Model::logits(std::span<const int32_t> wanted) {
   Stage& stage = *stages_.back();
   const int64_t count = int64_t(wanted.size());
   ensure(*stage.backend, stage.logits, size_t(count) * size_t(config_.vocab_size) * 4, "logits");
-  const Norm norm{stage.final_norm.data(), config_.rms_norm_eps};
+  const Norm norm{floats(stage.final_norm), config_.rms_norm_eps};
   LinearArgs args;
   args.input = gather(wanted);
   args.norm = &norm;
@@ -304,7 +307,7 @@ Tensor Model::hidden(std::span<const int32_t> wanted) {
   const int64_t count = int64_t(wanted.size());
   ensure(*stage.backend, stage.normed, size_t(count) * size_t(config_.hidden_size) * 4, "activations");
   const Tensor out{stage.normed->data(), DType::f32, count, config_.hidden_size};
-  stage.backend->rms_norm(gather(wanted), {stage.final_norm.data(), config_.rms_norm_eps}, out);
+  stage.backend->rms_norm(gather(wanted), {floats(stage.final_norm), config_.rms_norm_eps}, out);
   return out;
 }
 

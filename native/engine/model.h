@@ -104,6 +104,7 @@ class Model {
   struct Layer;
   struct Stage;
 
+  void allocate_weights(std::span<const WeightSource> sources);
   void update_rope_length(std::span<const BatchRow> rows);
   void run_stage(Stage& stage, std::span<const BatchRow> rows, int num_tokens);
   Batch upload_batch(Stage& stage, std::span<const BatchRow> rows, int num_tokens);
@@ -115,6 +116,7 @@ class Model {
   std::vector<std::unique_ptr<Stage>> stages_;
   std::unique_ptr<BlockAllocator> blocks_;
   int max_batch_tokens_ = 512;
+  int inner_size_ = 0;  ///< intermediate_size, padded as the backends need it
   int last_tokens_ = 0;
   /// Dynamic rotary scaling only: the length the frequencies are stretched to. As in transformers it
   /// belongs to the model: it grows with the longest batch and falls back when a short one comes.

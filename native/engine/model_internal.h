@@ -4,24 +4,18 @@
 
 namespace komt {
 
-/// A float32 vector on a backend that may be absent.
-struct VectorWeight {
-  std::unique_ptr<Buffer> buffer;
-  int64_t size = 0;
-  const float* data() const { return buffer ? static_cast<const float*>(buffer->data()) : nullptr; }
-};
-
+/// Vectors (norms and biases) are float32; those a model lacks are null.
 struct Model::Layer {
-  VectorWeight input_norm;
-  VectorWeight post_attention_norm;
+  std::unique_ptr<Buffer> input_norm;
+  std::unique_ptr<Buffer> post_attention_norm;
   std::unique_ptr<Weight> qkv;      ///< rows [q | k | v]
   std::unique_ptr<Weight> o;
   std::unique_ptr<Weight> gate_up;  ///< rows interleaved: gate 0, up 0, gate 1, ...
   std::unique_ptr<Weight> down;
-  VectorWeight qkv_bias;
-  VectorWeight o_bias;
-  VectorWeight gate_up_bias;
-  VectorWeight down_bias;
+  std::unique_ptr<Buffer> qkv_bias;
+  std::unique_ptr<Buffer> o_bias;
+  std::unique_ptr<Buffer> gate_up_bias;
+  std::unique_ptr<Buffer> down_bias;
   int window = 0;
 };
 
@@ -31,7 +25,7 @@ struct Model::Stage {
   std::vector<Layer> layers;
 
   std::unique_ptr<Weight> embed;  ///< first stage, and the last one where it is also the lm_head
-  VectorWeight final_norm;        ///< last stage
+  std::unique_ptr<Buffer> final_norm;        ///< last stage
   std::unique_ptr<Weight> lm_head;
 
   std::unique_ptr<RopeTables> rope;
@@ -42,7 +36,7 @@ struct Model::Stage {
   std::unique_ptr<Buffer> residual;   ///< float32 [max_batch_tokens, hidden]
   std::unique_ptr<Buffer> query;      ///< activation [max_batch_tokens, q_rows]
   std::unique_ptr<Buffer> attended;   ///< activation [max_batch_tokens, q_rows]
-  std::unique_ptr<Buffer> gated;      ///< activation [max_batch_tokens, intermediate]
+  std::unique_ptr<Buffer> gated;      ///< activation [max_batch_tokens, inner_size]
   std::unique_ptr<Buffer> metadata;   ///< int32, see upload_batch
   std::unique_ptr<Buffer> wanted;     ///< int32 indices for gather
   std::unique_ptr<Buffer> gathered;   ///< float32 [rows, hidden]
@@ -53,6 +47,10 @@ struct Model::Stage {
   bool is_first(const Model& model) const { return model.stages_.front().get() == this; }
   bool is_last(const Model& model) const { return model.stages_.back().get() == this; }
 };
+
+inline const float* floats(const std::unique_ptr<Buffer>& buffer) {
+  return buffer ? static_cast<const float*>(buffer->data()) : nullptr;
+}
 
 /// `buffer` with room for at least `bytes`, reallocated if it is too small; contents are not kept.
 inline Buffer& ensure(Backend& backend, std::unique_ptr<Buffer>& buffer, size_t bytes,

@@ -45,7 +45,11 @@ struct Target {
   int64_t first = 0;
   int64_t step = 1;
   int64_t rows = 0;  ///< vectors: elements
-  int64_t cols = 0;
+  int64_t cols = 0;  ///< of the source; the matrix may be padded to more
+
+  std::vector<int64_t> shape() const {
+    return matrix ? std::vector<int64_t>{rows, cols} : std::vector<int64_t>{rows};
+  }
 };
 
 std::string shape_text(std::span<const int64_t> shape) {
@@ -54,9 +58,10 @@ std::string shape_text(std::span<const int64_t> shape) {
   return text + "]";
 }
 
-/// Copies rows [first, first + count) of a strided matrix to `out`, contiguous, type unchanged.
+/// Copies rows [first, first + count) of a strided matrix to `out`, rows `out_cols` apart, type
+/// unchanged.
 void read_rows(const File& file, const WeightSource& source, int64_t first, int64_t count, char* out,
-               std::vector<char>& scratch) {
+               int64_t out_cols, std::vector<char>& scratch) {
   const int64_t cols = source.shape[1];
   const int64_t row_stride = source.strides[0];
   const int64_t col_stride = source.strides[1];
@@ -64,23 +69,24 @@ void read_rows(const File& file, const WeightSource& source, int64_t first, int6
   const auto at = [&](int64_t r, int64_t c) {
     return source.offset + uint64_t(r * row_stride + c * col_stride) * element;
   };
-  if (col_stride == 1 && (row_stride == cols || count == 1)) {
+  if (col_stride == 1 && row_stride == cols && out_cols == cols) {
     file.read(out, size_t(count * cols) * element, at(first, 0), source.name);
     return;
   }
   if (col_stride == 1) {
     for (int64_t r = 0; r < count; ++r) {
-      file.read(out + size_t(r * cols) * element, size_t(cols) * element, at(first + r, 0), source.name);
+      file.read(out + size_t(r * out_cols) * element, size_t(cols) * element, at(first + r, 0),
+                source.name);
     }
     return;
   }
   // Columns are apart: read a column's stretch of these rows and scatter it.
-  const int64_t span = count == 1 ? 1 : (count - 1) * std::max<int64_t>(row_stride, 0) + 1;
+  const int64_t span = (count - 1) * row_stride + 1;
   scratch.resize(size_t(span) * element);
   for (int64_t c = 0; c < cols; ++c) {
     file.read(scratch.data(), size_t(span) * element, at(first, c), source.name);
     for (int64_t r = 0; r < count; ++r) {
-      std::memcpy(out + size_t(r * cols + c) * element,
+      std::memcpy(out + size_t(r * out_cols + c) * element,
                   scratch.data() + size_t(r * row_stride) * element, element);
     }
   }
@@ -88,57 +94,58 @@ void read_rows(const File& file, const WeightSource& source, int64_t first, int6
 
 void load_matrix(const File& file, const WeightSource& source, const Target& target,
                  const std::atomic<bool>& cancelled) {
-  const size_t row_bytes = size_t(target.cols) * size_of(source.dtype);
-  const int64_t per_chunk = std::max<int64_t>(1, int64_t(kChunkBytes / std::max<size_t>(1, row_bytes)));
+  const int64_t cols = target.matrix->cols();
+  const size_t row_bytes = size_t(cols) * size_of(source.dtype);
+  const int64_t per_chunk = std::max<int64_t>(1, int64_t(kChunkBytes / row_bytes));
   std::vector<char> rows(size_t(std::min(per_chunk, target.rows)) * row_bytes);
   std::vector<char> scratch;
   for (int64_t r = 0; r < target.rows; r += per_chunk) {
-    if (cancelled.load(std::memory_order_relaxed)) throw Error(ErrorKind::aborted, "Loading was aborted");
+    if (cancelled.load(std::memory_order_relaxed)) {
+      throw Error(ErrorKind::aborted, "Loading was aborted");
+    }
     const int64_t count = std::min(per_chunk, target.rows - r);
-    read_rows(file, source, r, count, rows.data(), scratch);
-    target.backend->store_rows(*target.matrix, target.first + r * target.step, target.step, rows.data(),
-                               source.dtype, count);
+    read_rows(file, source, r, count, rows.data(), cols, scratch);
+    target.backend->store_rows(*target.matrix, target.first + r * target.step, target.step,
+                               rows.data(), source.dtype, count);
   }
 }
 
-std::vector<float> read_vector(const File& file, const WeightSource& source) {
-  const int64_t n = source.shape[0];
+/// Vectors are small: read, converted and uploaded whole. The backend's queue takes one caller at a
+/// time, hence the lock.
+void load_vector(const File& file, const WeightSource& source, const Target& target,
+                 std::mutex& mutex) {
   const int64_t stride = source.strides[0];
   const size_t element = size_of(source.dtype);
-  const int64_t span = n == 0 ? 0 : (n - 1) * stride + 1;
-  std::vector<char> raw(size_t(span) * element);
+  std::vector<char> raw(size_t((target.rows - 1) * stride + 1) * element);
   file.read(raw.data(), raw.size(), source.offset, source.name);
-  std::vector<float> out(static_cast<size_t>(n));
-  for (int64_t i = 0; i < n; ++i) {
-    out[size_t(i)] = to_float(raw.data() + size_t(i * stride) * element, source.dtype);
-  }
-  return out;
+  const auto value = [&](int64_t i) {
+    return to_float(raw.data() + size_t(i * stride) * element, source.dtype);
+  };
+  const std::scoped_lock lock(mutex);
+  // Interleaved targets (gate and up) share a buffer: read, place, write back.
+  std::vector<float> whole(target.vector->bytes() / sizeof(float));
+  target.backend->download(whole.data(), target.vector->data(), whole.size() * sizeof(float));
+  for (int64_t i = 0; i < target.rows; ++i) whole[size_t(target.first + i * target.step)] = value(i);
+  target.backend->upload(target.vector->data(), whole.data(), whole.size() * sizeof(float));
 }
 
 }  // namespace
 
-void Model::load(std::span<const WeightSource> sources, int threads,
-                 const std::function<void(const LoadProgress&)>& progress,
-                 const std::atomic<bool>& cancelled) {
+void Model::allocate_weights(std::span<const WeightSource> sources) {
   const ModelConfig& c = config_;
-  const auto layer_name = [](int layer, const char* what) {
-    return "layers." + std::to_string(layer) + "." + what;
-  };
-
-  // Memory for everything first: what does not fit is known before a byte is read.
+  const int64_t inner = inner_size_;
   for (auto& stage : stages_) {
     Backend& backend = *stage->backend;
-    const bool last = stage->is_last(*this);
     const auto matrix = [&](int64_t rows, int64_t cols, const std::string& name) {
       return backend.create_weight(c.dtype, rows, cols, name.c_str());
     };
-    const auto vector = [&](VectorWeight& v, int64_t size, const char* purpose) {
-      v.buffer = backend.allocate(size_t(size) * sizeof(float), purpose);
-      v.size = size;
-      backend.fill_zero(v.buffer->data(), size_t(size) * sizeof(float));
+    const auto vector = [&](std::unique_ptr<Buffer>& v, int64_t size, const char* purpose) {
+      if (v) return;
+      v = backend.allocate(size_t(size) * sizeof(float), purpose);
+      backend.fill_zero(v->data(), v->bytes());
     };
-    const bool tied_here = last && c.tie_word_embeddings;
-    if (stage->is_first(*this) || tied_here) {
+    const bool last = stage->is_last(*this);
+    if (stage->is_first(*this) || (last && c.tie_word_embeddings)) {
       stage->embed = matrix(c.vocab_size, c.hidden_size, "embed_tokens");
     }
     if (last) {
@@ -147,97 +154,107 @@ void Model::load(std::span<const WeightSource> sources, int threads,
     }
     for (size_t i = 0; i < stage->layers.size(); ++i) {
       Layer& layer = stage->layers[i];
-      const int index = stage->first_layer + int(i);
+      const std::string name = "layers." + std::to_string(stage->first_layer + int(i)) + ".";
       vector(layer.input_norm, c.hidden_size, "norm weights");
       vector(layer.post_attention_norm, c.hidden_size, "norm weights");
-      layer.qkv = matrix(c.qkv_rows(), c.hidden_size, layer_name(index, "qkv"));
-      layer.o = matrix(c.hidden_size, c.q_rows(), layer_name(index, "o"));
-      layer.gate_up = matrix(2 * int64_t(c.intermediate_size), c.hidden_size, layer_name(index, "gate_up"));
-      layer.down = matrix(c.hidden_size, c.intermediate_size, layer_name(index, "down"));
+      layer.qkv = matrix(c.qkv_rows(), c.hidden_size, name + "qkv");
+      layer.o = matrix(c.hidden_size, c.q_rows(), name + "o");
+      layer.gate_up = matrix(2 * inner, c.hidden_size, name + "gate_up");
+      layer.down = matrix(c.hidden_size, inner, name + "down");
     }
-  }
-  for (const WeightSource& s : sources) {
-    if (s.slot < Slot::q_bias || s.slot >= Slot::count) continue;
-    for (auto& stage : stages_) {
+    // Biases only where the checkpoint has some.
+    for (const WeightSource& s : sources) {
       const int i = s.layer - stage->first_layer;
-      if (i < 0 || i >= int(stage->layers.size())) continue;
+      if (s.slot < Slot::q_bias || i < 0 || i >= int(stage->layers.size())) continue;
       Layer& layer = stage->layers[size_t(i)];
-      VectorWeight* v = nullptr;
-      int64_t size = c.hidden_size;
       switch (s.slot) {
         case Slot::q_bias:
         case Slot::k_bias:
-        case Slot::v_bias: v = &layer.qkv_bias; size = c.qkv_rows(); break;
-        case Slot::o_bias: v = &layer.o_bias; break;
+        case Slot::v_bias: vector(layer.qkv_bias, c.qkv_rows(), "bias"); break;
+        case Slot::o_bias: vector(layer.o_bias, c.hidden_size, "bias"); break;
         case Slot::gate_bias:
-        case Slot::up_bias: v = &layer.gate_up_bias; size = 2 * int64_t(c.intermediate_size); break;
-        default: v = &layer.down_bias; break;
-      }
-      if (!v->buffer) {
-        v->buffer = stage->backend->allocate(size_t(size) * sizeof(float), "bias");
-        v->size = size;
-        stage->backend->fill_zero(v->buffer->data(), size_t(size) * sizeof(float));
+        case Slot::up_bias: vector(layer.gate_up_bias, 2 * inner, "bias"); break;
+        default: vector(layer.down_bias, c.hidden_size, "bias"); break;
       }
     }
   }
+}
 
-  // A source may have two targets (tied embeddings at both ends of a split model).
+namespace {
+
+/// Collects where a source goes. A source may have two targets: tied embeddings at both ends of a
+/// split model.
+struct TargetList {
+  Backend* backend = nullptr;
+  std::vector<Target> targets;
+
+  void matrix(const std::unique_ptr<Weight>& w, int64_t first, int64_t step, int64_t rows,
+              int64_t cols) {
+    if (w) targets.push_back({backend, w.get(), nullptr, first, step, rows, cols});
+  }
+  void vector(const std::unique_ptr<Buffer>& v, int64_t first, int64_t step, int64_t size) {
+    if (v) targets.push_back({backend, nullptr, v.get(), first, step, size, 1});
+  }
+};
+
+}  // namespace
+
+void Model::load(std::span<const WeightSource> sources, int threads,
+                 const std::function<void(const LoadProgress&)>& progress,
+                 const std::atomic<bool>& cancelled) {
+  // Memory for everything first: what does not fit is known before a byte is read.
+  allocate_weights(sources);
+
+  const ModelConfig& c = config_;
+  const int64_t hidden = c.hidden_size;
+  const int64_t inner = c.intermediate_size;
+  const int64_t q = c.q_rows();
+  const int64_t kv = c.kv_rows();
   const auto targets_of = [&](const WeightSource& s) {
-    std::vector<Target> targets;
+    TargetList list;
     for (auto& stage : stages_) {
-      Backend* backend = stage->backend;
-      const auto matrix = [&](Weight* w, int64_t first, int64_t step, int64_t rows) {
-        if (w) targets.push_back({backend, w, nullptr, first, step, rows, w->cols()});
-      };
-      const auto vector = [&](VectorWeight& v, int64_t first, int64_t step, int64_t size) {
-        if (v.buffer) targets.push_back({backend, nullptr, v.buffer.get(), first, step, size, 1});
-      };
-      if (s.slot == Slot::embed_tokens) { matrix(stage->embed.get(), 0, 1, c.vocab_size); continue; }
-      if (s.slot == Slot::lm_head) { matrix(stage->lm_head.get(), 0, 1, c.vocab_size); continue; }
-      if (s.slot == Slot::final_norm) { vector(stage->final_norm, 0, 1, c.hidden_size); continue; }
+      list.backend = stage->backend;
+      if (s.slot == Slot::embed_tokens) list.matrix(stage->embed, 0, 1, c.vocab_size, hidden);
+      if (s.slot == Slot::lm_head) list.matrix(stage->lm_head, 0, 1, c.vocab_size, hidden);
+      if (s.slot == Slot::final_norm) list.vector(stage->final_norm, 0, 1, hidden);
       const int i = s.layer - stage->first_layer;
       if (i < 0 || i >= int(stage->layers.size())) continue;
-      Layer& l = stage->layers[size_t(i)];
-      const int q = c.q_rows();
-      const int kv = c.kv_rows();
+      const Layer& l = stage->layers[size_t(i)];
       switch (s.slot) {
-        case Slot::input_norm: vector(l.input_norm, 0, 1, c.hidden_size); break;
-        case Slot::post_attention_norm: vector(l.post_attention_norm, 0, 1, c.hidden_size); break;
-        case Slot::q: matrix(l.qkv.get(), 0, 1, q); break;
-        case Slot::k: matrix(l.qkv.get(), q, 1, kv); break;
-        case Slot::v: matrix(l.qkv.get(), q + kv, 1, kv); break;
-        case Slot::o: matrix(l.o.get(), 0, 1, c.hidden_size); break;
-        case Slot::gate: matrix(l.gate_up.get(), 0, 2, c.intermediate_size); break;
-        case Slot::up: matrix(l.gate_up.get(), 1, 2, c.intermediate_size); break;
-        case Slot::down: matrix(l.down.get(), 0, 1, c.hidden_size); break;
-        case Slot::q_bias: vector(l.qkv_bias, 0, 1, q); break;
-        case Slot::k_bias: vector(l.qkv_bias, q, 1, kv); break;
-        case Slot::v_bias: vector(l.qkv_bias, q + kv, 1, kv); break;
-        case Slot::o_bias: vector(l.o_bias, 0, 1, c.hidden_size); break;
-        case Slot::gate_bias: vector(l.gate_up_bias, 0, 2, c.intermediate_size); break;
-        case Slot::up_bias: vector(l.gate_up_bias, 1, 2, c.intermediate_size); break;
-        case Slot::down_bias: vector(l.down_bias, 0, 1, c.hidden_size); break;
+        case Slot::input_norm: list.vector(l.input_norm, 0, 1, hidden); break;
+        case Slot::post_attention_norm: list.vector(l.post_attention_norm, 0, 1, hidden); break;
+        case Slot::q: list.matrix(l.qkv, 0, 1, q, hidden); break;
+        case Slot::k: list.matrix(l.qkv, q, 1, kv, hidden); break;
+        case Slot::v: list.matrix(l.qkv, q + kv, 1, kv, hidden); break;
+        case Slot::o: list.matrix(l.o, 0, 1, hidden, q); break;
+        case Slot::gate: list.matrix(l.gate_up, 0, 2, inner, hidden); break;
+        case Slot::up: list.matrix(l.gate_up, 1, 2, inner, hidden); break;
+        case Slot::down: list.matrix(l.down, 0, 1, hidden, inner); break;
+        case Slot::q_bias: list.vector(l.qkv_bias, 0, 1, q); break;
+        case Slot::k_bias: list.vector(l.qkv_bias, q, 1, kv); break;
+        case Slot::v_bias: list.vector(l.qkv_bias, q + kv, 1, kv); break;
+        case Slot::o_bias: list.vector(l.o_bias, 0, 1, hidden); break;
+        case Slot::gate_bias: list.vector(l.gate_up_bias, 0, 2, inner); break;
+        case Slot::up_bias: list.vector(l.gate_up_bias, 1, 2, inner); break;
+        case Slot::down_bias: list.vector(l.down_bias, 0, 1, hidden); break;
         default: break;
       }
     }
-    return targets;
+    return list.targets;
   };
 
   LoadProgress state;
-  std::vector<std::vector<Target>> targets(sources.size());
+  std::vector<std::vector<Target>> targets;
   std::map<std::string, std::unique_ptr<File>> files;
-  for (size_t i = 0; i < sources.size(); ++i) {
-    const WeightSource& s = sources[i];
-    targets[i] = targets_of(s);
-    if (targets[i].empty()) {
+  for (const WeightSource& s : sources) {
+    targets.push_back(targets_of(s));
+    if (targets.back().empty()) {
       throw Error::checkpoint("Tensor " + s.name + " has no place in this model", s.file, s.name);
     }
-    const Target& t = targets[i].front();
-    const std::vector<int64_t> expected =
-        t.matrix ? std::vector<int64_t>{t.rows, t.cols} : std::vector<int64_t>{t.rows};
-    if (s.shape != expected || s.strides.size() != expected.size()) {
+    const Target& t = targets.back().front();
+    if (s.shape != t.shape() || s.strides.size() != s.shape.size()) {
       throw Error::checkpoint("Tensor " + s.name + " has shape " + shape_text(s.shape) +
-                                  ", but config.json makes it " + shape_text(expected),
+                                  ", but config.json makes it " + shape_text(t.shape()),
                               s.file, s.name);
     }
     state.bytes_total += uint64_t(t.rows * t.cols) * size_of(s.dtype);
@@ -249,31 +266,25 @@ void Model::load(std::span<const WeightSource> sources, int threads,
   std::exception_ptr failure;
   std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};
+  const auto read_one = [&](size_t i) {
+    const WeightSource& s = sources[i];
+    const File& file = *files.at(s.file);
+    for (const Target& t : targets[i]) {
+      if (t.matrix) {
+        load_matrix(file, s, t, cancelled);
+      } else {
+        load_vector(file, s, t, mutex);
+      }
+    }
+    const std::scoped_lock lock(mutex);
+    state.bytes_loaded += uint64_t(targets[i][0].rows * targets[i][0].cols) * size_of(s.dtype);
+    state.name = &s.name;
+    progress(state);
+  };
   const auto work = [&] {
     for (size_t i = next++; i < sources.size() && !failed; i = next++) {
       try {
-        const WeightSource& s = sources[i];
-        const File& file = *files.at(s.file);
-        for (const Target& t : targets[i]) {
-          if (t.matrix) {
-            load_matrix(file, s, t, cancelled);
-            continue;
-          }
-          const std::vector<float> values = read_vector(file, s);
-          const std::scoped_lock lock(mutex);
-          auto* out = static_cast<float*>(t.vector->data()) + t.first;
-          if (t.step == 1) {
-            t.backend->upload(out, values.data(), values.size() * sizeof(float));
-          } else {
-            for (size_t e = 0; e < values.size(); ++e) {
-              t.backend->upload(out + int64_t(e) * t.step, &values[e], sizeof(float));
-            }
-          }
-        }
-        const std::scoped_lock lock(mutex);
-        state.bytes_loaded += uint64_t(targets[i][0].rows * targets[i][0].cols) * size_of(s.dtype);
-        state.name = &s.name;
-        progress(state);
+        read_one(i);
       } catch (...) {
         const std::scoped_lock lock(mutex);
         if (!failure) failure = std::current_exception();
@@ -284,7 +295,7 @@ void Model::load(std::span<const WeightSource> sources, int threads,
   std::vector<std::thread> pool;
   for (int i = 1; i < threads; ++i) pool.emplace_back(work);
   work();
-  for (auto& t : pool) t.join();
+  for (auto& thread : pool) thread.join();
   if (failure) std::rethrow_exception(failure);
   for (auto& stage : stages_) stage->backend->synchronize();
 }
