@@ -14,9 +14,10 @@ export interface RangeReader {
   read(offset: number, length: number): Promise<Buffer>;
 }
 
-/** Errors of the file system, in the library's words. */
-export function fileError(error: unknown, path: string): Error {
-  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+/** Errors of the file system, in the library's words; every other error as it is. */
+export function fileError(error: unknown, path: string): unknown {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (syscall === undefined) return error;
   if (code === 'ENOENT' || code === 'ENOTDIR') {
     return new FileNotFoundError(`${path} does not exist`, {
       file: path,
@@ -32,7 +33,6 @@ export function fileError(error: unknown, path: string): Error {
     });
   }
   if (code === 'EISDIR') return notAFile(path, error);
-  if (code === undefined) return error as Error;
   return new CheckpointError(`Reading ${path} failed with ${code}`, { file: path, cause: error });
 }
 

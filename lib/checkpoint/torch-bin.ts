@@ -152,6 +152,7 @@ function collectTensors(
   depth: number,
   file: string,
   found: Map<string, TorchTensor>,
+  visited: Set<PickleDict>,
 ): void {
   if (depth > LIMITS.nesting) {
     throw new CheckpointError('The state dict is nested too deeply', {
@@ -159,6 +160,11 @@ function collectTensors(
       expected: `at most ${LIMITS.nesting} levels`,
     });
   }
+  // References can make a small pickle describe a tree that has no end.
+  if (visited.has(dict)) {
+    throw new CheckpointError('The state dict holds a dict twice', { file, subject: prefix });
+  }
+  visited.add(dict);
   for (const [key, value] of dict.entries) {
     if (!(value instanceof TorchTensor) && !(value instanceof PickleDict)) continue;
     if (typeof key !== 'string') {
@@ -170,7 +176,7 @@ function collectTensors(
     }
     const name = prefix + key;
     if (value instanceof PickleDict) {
-      collectTensors(value, `${name}.`, depth + 1, file, found);
+      collectTensors(value, `${name}.`, depth + 1, file, found, visited);
       continue;
     }
     if (found.has(name) || found.size >= LIMITS.tensors) {
@@ -220,7 +226,7 @@ export async function readTorchBin(path: string): Promise<TensorEntry[]> {
       persistentLoad: (id) => torchStorage(id, path),
     });
     const tensors = new Map<string, TorchTensor>();
-    collectTensors(stateDict(value, path), '', 0, path, tensors);
+    collectTensors(stateDict(value, path), '', 0, path, tensors, new Set());
     return Array.from(tensors, ([name, tensor]) => placeTensor(name, tensor, records, path));
   });
 }
