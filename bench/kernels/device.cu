@@ -16,8 +16,8 @@ __global__ void __launch_bounds__(kThreads)
     read_stream_kernel(const uint4* data, std::size_t count, unsigned* sink) {
   unsigned any = 0;
   const std::size_t step = std::size_t(gridDim.x) * kThreads * kLoads;
-  for (std::size_t first = std::size_t(blockIdx.x) * kThreads * kLoads + threadIdx.x;
-       first < count; first += step) {
+  for (std::size_t first = std::size_t(blockIdx.x) * kThreads * kLoads + threadIdx.x; first < count;
+       first += step) {
     uint4 v[kLoads];
 #pragma unroll
     for (int i = 0; i < kLoads; ++i) {
@@ -89,8 +89,10 @@ cudaError_t fill_normal(void* data, std::size_t count, float deviation, int elem
   config.block = dim3(kThreads);
   config.stream = stream;
   switch (element) {
-    case 0: return launch(fill_normal_kernel<float>, config, static_cast<float*>(data), count, deviation);
-    case 1: return launch(fill_normal_kernel<half>, config, static_cast<half*>(data), count, deviation);
+    case 0:
+      return launch(fill_normal_kernel<float>, config, static_cast<float*>(data), count, deviation);
+    case 1:
+      return launch(fill_normal_kernel<half>, config, static_cast<half*>(data), count, deviation);
     case 2:
       return launch(fill_normal_kernel<bfloat16>, config, static_cast<bfloat16*>(data), count,
                     deviation);

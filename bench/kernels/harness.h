@@ -2,7 +2,9 @@
 //
 //   KOMT_KERNEL_BENCH(row_sum) {
 //     Rotating<half> x(bytes_of_one_set / sizeof(half));
-//     const double us = microseconds([&](int i, cudaStream_t s) { return row_sum(x.at(i), ..., s); });
+//     const double us = microseconds([&](int i, cudaStream_t stream) {
+//       return row_sum(x.at(i), ..., stream);
+//     });
 //     report_bytes("row_sum 4096x4096 f16", us, bytes);
 //   }
 //
@@ -24,10 +26,10 @@ namespace komt::bench {
 
 bool register_benchmark(const char* name, void (*body)());
 
-#define KOMT_KERNEL_BENCH(name)                                                         \
-  static void name();                                                                   \
-  [[maybe_unused]] static const bool name##_registered =                                \
-      ::komt::bench::register_benchmark(#name, &name);                                  \
+#define KOMT_KERNEL_BENCH(name)                          \
+  static void name();                                    \
+  [[maybe_unused]] static const bool name##_registered = \
+      ::komt::bench::register_benchmark(#name, &name);   \
   static void name()
 
 // Prints what went wrong and marks the run as failed; true when there is nothing wrong.
@@ -44,8 +46,8 @@ void report_bytes(const std::string& what, double microseconds, double bytes);
 void report_flops(const std::string& what, double microseconds, double flops);
 
 // Ceilings of this device, measured at first use.
-double read_bandwidth();   // bytes a second
-double mma_throughput();   // FLOP a second of mma.sync.m16n8k16.f16, float accumulation
+double read_bandwidth();  // bytes a second
+double mma_throughput();  // FLOP a second of mma.sync.m16n8k16.f16, float accumulation
 
 std::size_t l2_bytes();
 
@@ -54,7 +56,8 @@ void* allocate_normal(std::size_t count, float deviation, int element);  // 0 f3
 void release(void* p);
 }  // namespace detail
 
-// `count` normally distributed elements, in as many copies as twice L2 takes; at(i) walks through them.
+// `count` normally distributed elements, in as many copies as twice L2 takes; at(i) walks through
+// them.
 template <class T>
 class Rotating {
  public:
@@ -69,8 +72,7 @@ class Rotating {
   T* at(int i) const { return data_ + count_ * (std::size_t(i) % copies_); }
 
  private:
-  static constexpr int kElement =
-      std::is_same_v<T, half> ? 1 : std::is_same_v<T, bfloat16> ? 2 : 0;
+  static constexpr int kElement = std::is_same_v<T, half> ? 1 : std::is_same_v<T, bfloat16> ? 2 : 0;
   std::size_t count_;
   std::size_t copies_;
   T* data_;

@@ -10,9 +10,10 @@
 
 namespace komt::kernels {
 
-// The weight row that is computed as column `column`. The two halves of a rotary pair, D/2 rows apart,
-// become neighbours, so that one thread holds both: columns 2d and 2d+1 of a query or key head are its
-// rows d and d + D/2. Columns of values and of the other epilogues are the weight's rows.
+// The weight row that is computed as column `column`. The two halves of a rotary pair, D/2 rows
+// apart, become neighbours, so that one thread holds both: columns 2d and 2d+1 of a query or key
+// head are its rows d and d + D/2. Columns of values and of the other epilogues are the weight's
+// rows.
 __device__ __forceinline__ int weight_row(const EpilogueParams& p, int column) {
   if (p.kind != LinearEpilogue::rope_append) return column;
   const int head_dim = p.rope.head_dim;
@@ -52,7 +53,8 @@ __device__ __forceinline__ void store_row(T* row, int column, int n, const float
 }
 
 template <int kCount>
-__device__ __forceinline__ void add_to_row(float* row, int column, int n, const float (&y)[kCount]) {
+__device__ __forceinline__ void add_to_row(float* row, int column, int n,
+                                           const float (&y)[kCount]) {
   if (n % kCount == 0) {
     auto* at = reinterpret_cast<Pack<float, kCount>*>(row + column);
     Pack<float, kCount> sum = *at;
@@ -106,9 +108,9 @@ __device__ __forceinline__ void rope_append(const EpilogueParams& p, int row, in
     low[i] = y[2 * i] * cos.values[i] - y[2 * i + 1] * sin.values[i];
     high[i] = y[2 * i + 1] * cos.values[i] + y[2 * i] * sin.values[i];
   }
-  T* to = key_head < 0 ? static_cast<T*>(p.output) +
-                             (std::int64_t(row) * r.num_heads + head) * r.head_dim
-                       : cache_row<T>(r.keys, r, row, key_head);
+  T* to = key_head < 0
+              ? static_cast<T*>(p.output) + (std::int64_t(row) * r.num_heads + head) * r.head_dim
+              : cache_row<T>(r.keys, r, row, key_head);
   store_pack(to + d, low);
   store_pack(to + d + half_dim, high);
 }
@@ -129,25 +131,27 @@ __device__ __forceinline__ void apply_epilogue(const EpilogueParams& p, int row,
   switch (p.kind) {
     case LinearEpilogue::store:
       if (p.float_output) {
-        epilogue_detail::store_row(static_cast<float*>(p.output) + std::int64_t(row) * p.n, column, p.n, y);
+        epilogue_detail::store_row(static_cast<float*>(p.output) + std::int64_t(row) * p.n, column,
+                                   p.n, y);
       } else {
-        epilogue_detail::store_row(static_cast<T*>(p.output) + std::int64_t(row) * p.n, column, p.n, y);
+        epilogue_detail::store_row(static_cast<T*>(p.output) + std::int64_t(row) * p.n, column, p.n,
+                                   y);
       }
       break;
     case LinearEpilogue::residual_add:
-      epilogue_detail::add_to_row(static_cast<float*>(p.output) + std::int64_t(row) * p.n, column, p.n, y);
+      epilogue_detail::add_to_row(static_cast<float*>(p.output) + std::int64_t(row) * p.n, column,
+                                  p.n, y);
       break;
     case LinearEpilogue::silu_gate: {
       float gated[kWidth / 2];
 #pragma unroll
-      for (int i = 0; i < kWidth / 2; ++i) gated[i] = epilogue_detail::silu(y[2 * i]) * y[2 * i + 1];
-      epilogue_detail::store_row(static_cast<T*>(p.output) + std::int64_t(row) * (p.n / 2), column / 2,
-                        p.n / 2, gated);
+      for (int i = 0; i < kWidth / 2; ++i)
+        gated[i] = epilogue_detail::silu(y[2 * i]) * y[2 * i + 1];
+      epilogue_detail::store_row(static_cast<T*>(p.output) + std::int64_t(row) * (p.n / 2),
+                                 column / 2, p.n / 2, gated);
       break;
     }
-    case LinearEpilogue::rope_append:
-      epilogue_detail::rope_append<T>(p, row, column, y);
-      break;
+    case LinearEpilogue::rope_append: epilogue_detail::rope_append<T>(p, row, column, y); break;
   }
 }
 

@@ -2,28 +2,28 @@
 //
 // Both operands are K-major in memory, so both go through the same path: cp.async brings 16-byte
 // chunks (8 elements of k) into shared memory, where chunk c of row r lies at chunk c ^ key(r), so
-// that the 8 rows of every ldmatrix fall into different banks; ldmatrix makes fragments of them, one
-// step of 16 along k ahead of the mma that uses them. Stages are refilled as soon as the block has
-// read them: one barrier a stage.
+// that the 8 rows of every ldmatrix fall into different banks; ldmatrix makes fragments of them,
+// one step of 16 along k ahead of the mma that uses them. Stages are refilled as soon as the block
+// has read them: one barrier a stage.
 //
 // The accumulation order of an element is k ascending in steps of 16 in one accumulator, whatever
 // the tile: see linear.h on determinism.
 //
-// Bytes and FLOPs. 2 M N K FLOPs; at least 2 (M K + N K) bytes in and the output once. Roofline on an
-// H200 (4.3 TB/s, 788 TFLOP/s measured), microseconds for M = 16 (bytes) and M = 2048 (FLOPs):
+// Bytes and FLOPs. 2 M N K FLOPs; at least 2 (M K + N K) bytes in and the output once. Roofline on
+// an H200 (4.3 TB/s, 788 TFLOP/s measured), microseconds for M = 16 (bytes) and M = 2048 (FLOPs):
 //            7B: n x k       M=16   M=2048 |        13B: n x k      M=16   M=2048
 //   QKV      12288 x 4096    23.4    262   |        15360 x 5120    36.6    409
 //   O         4096 x 4096     7.8     87   |         5120 x 5120    12.2    136
 //   gate+up  22016 x 4096    41.9    469   |        27648 x 5120    65.8    736
 //   down      4096 x 11008   21.0    234   |         5120 x 13824   32.9    368
 //   lm_head  32000 x 4096    61.0    681   |        32000 x 5120    76.2    852
-// How the design gets there: wide tiles read 2 (1/128 + 1/256) bytes of L2 a multiplication, so L2 is
-// below its limit at mma.sync's rate, which itself is 63 to 65% of what wgmma reaches (stage 1 of the
-// plan asks for 0.55 of cuBLAS). Narrow tiles keep 24 to 48 KiB of weights in flight per block (27 KiB
-// per SM are needed to cover HBM's latency) and two blocks fit an SM of sm_80, 90 and 100; each weight
-// is read once for all rows. Between 17 and 64 rows the activations, read again by every tile of
-// columns, cost as much L2 bandwidth as the weights: the tile is as wide as the number of SMs allows.
-// Registers, shared memory and resident blocks per SM are in cuda/resources.json.
+// How the design gets there: wide tiles read 2 (1/128 + 1/256) bytes of L2 a multiplication, so L2
+// is below its limit at mma.sync's rate, which itself is 63 to 65% of what wgmma reaches (stage 1
+// of the plan asks for 0.55 of cuBLAS). Narrow tiles keep 24 to 48 KiB of weights in flight per
+// block (27 KiB per SM are needed to cover HBM's latency) and two blocks fit an SM of sm_80, 90 and
+// 100; each weight is read once for all rows. Between 17 and 64 rows the activations, read again by
+// every tile of columns, cost as much L2 bandwidth as the weights: the tile is as wide as the
+// number of SMs allows. Registers and shared memory of each tile are in cuda/resources.json.
 #pragma once
 
 #include "common/launch.cuh"
@@ -222,15 +222,13 @@ __global__ void __launch_bounds__(Tile::kThreads) gemm_kernel(const GemmParams p
   const int lane = static_cast<int>(threadIdx.x) % 32;
   const int warp_m = warp % Tile::kWarpsM;
   const int warp_n = warp / Tile::kWarpsM;
-  const TileCoordinates tile =
-      tile_of_block(static_cast<int>(blockIdx.x), p.tiles_m, p.tiles_n);
+  const TileCoordinates tile = tile_of_block(static_cast<int>(blockIdx.x), p.tiles_m, p.tiles_n);
   const int first_row = tile.m * Tile::kBlockM;
   const int first_column = tile.n * Tile::kBlockN;
   const int k_tiles = (p.k + Tile::kBlockK - 1) / Tile::kBlockK;
 
-  const OperandLoader<T, Tile::kBlockM, Tile> load_a(p.a, p.k, [&](int i) {
-    return first_row + i < p.m ? first_row + i : -1;
-  });
+  const OperandLoader<T, Tile::kBlockM, Tile> load_a(
+      p.a, p.k, [&](int i) { return first_row + i < p.m ? first_row + i : -1; });
   const OperandLoader<T, Tile::kBlockN, Tile> load_b(p.b, p.k, [&](int i) {
     return first_column + i < p.n ? weight_row(p.epilogue, first_column + i) : -1;
   });
@@ -265,8 +263,8 @@ __global__ void __launch_bounds__(Tile::kThreads) gemm_kernel(const GemmParams p
   __syncthreads();
   reader.read(fragments[0], stages, 0);
 
-  int stage = 0;              // being read
-  int refill = kStages - 1;   // read by everyone, to be loaded next
+  int stage = 0;             // being read
+  int refill = kStages - 1;  // read by everyone, to be loaded next
   for (int t = 0; t < k_tiles; ++t) {
     T* const current = stages + stage * Tile::kStageElements;
     stage = stage + 1 == kStages ? 0 : stage + 1;
@@ -300,8 +298,7 @@ __global__ void __launch_bounds__(Tile::kThreads) gemm_kernel(const GemmParams p
   ptx::grid_dependency_launch();
   ptx::cp_async_wait<0>();
   __syncthreads();  // the stages become the staging buffer
-  float* const staging =
-      reinterpret_cast<float*>(shared) + warp * Staging<Tile>::kFloatsPerWarp;
+  float* const staging = reinterpret_cast<float*>(shared) + warp * Staging<Tile>::kFloatsPerWarp;
   write_results<T, Tile>(p.epilogue, staging, first_row + warp_m * Tile::kWarpM,
                          first_column + warp_n * Tile::kWarpN, lane, sums);
 }

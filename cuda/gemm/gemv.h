@@ -6,13 +6,13 @@
 namespace komt::kernels {
 
 struct GemvParams {
-  const void* x;             // [k], the weight's type, or float when norm_weight is set
-  const void* weight;        // [n, k]
+  const void* x;       // [k], the weight's type, or float when norm_weight is set
+  const void* weight;  // [n, k]
   int n;
   int k;
   const float* norm_weight;  // [k] or none
   float norm_eps;
-  EpilogueParams epilogue;   // rows = 1
+  EpilogueParams epilogue;  // rows = 1
 };
 
 // The input has to fit into shared memory.

@@ -1,10 +1,10 @@
 // y = W norm(x) for one row x: the decode step at batch 1, bound by the bytes of W alone.
 //
-// A warp computes two results at a time, the rows that its epilogue needs together (gate and up, the
-// halves of a rotary pair), and goes through its share of them in one stream of 16-byte loads: while a
-// batch of 8 loads a lane is multiplied, the next is on its way, across the end of a pair too. x is
-// kept in shared memory as the activation type, after the RMSNorm if there is one. The grid fills the
-// device once; which warp computes a pair doesn't change its bits.
+// A warp computes two results at a time, the rows that its epilogue needs together (gate and up,
+// the halves of a rotary pair), and goes through its share of them in one stream of 16-byte loads:
+// while a batch of 8 loads a lane is multiplied, the next is on its way, across the end of a pair
+// too. x is kept in shared memory as the activation type, after the RMSNorm if there is one. The
+// grid fills the device once; which warp computes a pair doesn't change its bits.
 //
 // The order of a sum: lane l adds k = 8 (32 i + l) + j, ascending in i, then j; then the lanes in a
 // butterfly (common/reduce.cuh).
@@ -14,9 +14,9 @@
 //            QKV   O     gate+up  down  lm_head | per token, all layers
 //   7B       23.4   7.8  41.9     21.0  61.0    | 3,073  (325 tokens/s)
 //   13B      36.6  12.2  65.8     32.9  76.2    | 5,977  (167 tokens/s)
-// How the design gets there: Little's law wants 4.3 TB/s x 800 ns = 27 KiB in flight per SM. 16 warps
-// a SM (two blocks of 256 threads, at most 128 registers each) keep 8 loads of 512 bytes each in
-// flight: 64 KiB, up to 128 KiB when both batches are. Multiplying takes about 20 of an SM's 128
+// How the design gets there: Little's law wants 4.3 TB/s x 800 ns = 27 KiB in flight per SM. 16
+// warps a SM (two blocks of 256 threads, at most 128 registers each) keep 8 loads of 512 bytes each
+// in flight: 64 KiB, up to 128 KiB when both batches are. Multiplying takes about 20 of an SM's 128
 // lanes at the rate at which its weights arrive. With programmatic dependent launch the first batch
 // is requested before the kernel in front has ended.
 #pragma once
@@ -35,8 +35,8 @@ namespace gemv_detail {
 inline constexpr int kThreads = 256;
 inline constexpr int kWarps = kThreads / 32;
 inline constexpr int kBlocksPerSm = 2;
-inline constexpr int kLoads = 4;               // a lane, row and batch
-inline constexpr int kVector = 8;              // elements in 16 bytes
+inline constexpr int kLoads = 4;                      // a lane, row and batch
+inline constexpr int kVector = 8;                     // elements in 16 bytes
 inline constexpr int kBatch = 32 * kLoads * kVector;  // elements of a row
 
 __host__ __device__ constexpr int padded_k(int k) { return (k + kBatch - 1) / kBatch * kBatch; }
@@ -102,8 +102,8 @@ class WeightStream {
     for (int r = 0; r < 2; ++r) {
       // An odd n leaves the last pair without its second row: the first again, dropped at the end.
       const int column = min(2 * pair + r, p.n - 1);
-      row_[r] = static_cast<const T*>(p.weight) +
-                std::int64_t(weight_row(p.epilogue, column)) * p.k;
+      row_[r] =
+          static_cast<const T*>(p.weight) + std::int64_t(weight_row(p.epilogue, column)) * p.k;
     }
   }
 
@@ -190,7 +190,8 @@ __global__ void __launch_bounds__(gemv_detail::kThreads, gemv_detail::kBlocksPer
   T* const x = reinterpret_cast<T*>(shared);
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  // Neighbouring pairs go to different blocks: what is left for the last turn is spread over all SMs.
+  // Neighbouring pairs go to different blocks: what is left for the last turn is spread over all
+  // SMs.
   const int blocks = static_cast<int>(gridDim.x);
   WeightStream<T> stream(p, warp * blocks + static_cast<int>(blockIdx.x), kWarps * blocks, lane);
 
@@ -228,16 +229,15 @@ cudaError_t launch_gemv(const GemvParams& params, bool overlap, cudaStream_t str
   int device = 0;
   int sm_count = 0;
   if (cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  if (cudaError_t error =
-          cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, device);
+  if (cudaError_t error = cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, device);
       error != cudaSuccess) {
     return error;
   }
   const int pairs = (params.n + 1) / 2;
   const int blocks = (pairs + kWarps - 1) / kWarps;
   LaunchConfig config;
-  config.grid = dim3(static_cast<unsigned>(blocks < kBlocksPerSm * sm_count ? blocks
-                                                                 : kBlocksPerSm * sm_count));
+  config.grid = dim3(
+      static_cast<unsigned>(blocks < kBlocksPerSm * sm_count ? blocks : kBlocksPerSm * sm_count));
   config.block = dim3(kThreads);
   config.dynamic_shared_bytes = static_cast<std::size_t>(padded_k(params.k)) * sizeof(T);
   config.stream = stream;

@@ -13,10 +13,8 @@ bool valid_output(const LinearArgs& args) {
   switch (args.epilogue) {
     case LinearEpilogue::store:
       return args.output_type == ElementType::f32 || args.output_type == args.type;
-    case LinearEpilogue::residual_add:
-      return args.output_type == ElementType::f32;
-    case LinearEpilogue::silu_gate:
-      return args.output_type == args.type && args.n % 2 == 0;
+    case LinearEpilogue::residual_add: return args.output_type == ElementType::f32;
+    case LinearEpilogue::silu_gate: return args.output_type == args.type && args.n % 2 == 0;
     case LinearEpilogue::rope_append: {
       const RopeAppend& r = args.rope;
       return args.output_type == args.type && r.head_dim > 0 && r.head_dim % 8 == 0 &&
@@ -76,8 +74,7 @@ cudaError_t linear(const LinearArgs& args, cudaStream_t stream) {
   int device = 0;
   int sm_count = 0;
   if (cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  if (cudaError_t error =
-          cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, device);
+  if (cudaError_t error = cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, device);
       error != cudaSuccess) {
     return error;
   }

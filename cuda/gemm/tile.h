@@ -29,8 +29,9 @@ struct GemmTile {
   static_assert(kSharedBytes <= 96 * 1024, "must run where a block has 99 KiB: sm_86, 89 and 120");
 };
 
-// While a block waits, all stages but one are in flight. Weights of the narrow tiles have to be kept
-// flowing for HBM's bandwidth, 27 KiB for each SM, and have 40, 48, 40 and 24 KiB for each block.
+// While a block waits, all stages but one are in flight. Weights of the narrow tiles have to be
+// kept flowing for HBM's bandwidth, 27 KiB for each SM, and have 40, 48, 40 and 24 KiB for each
+// block.
 using Tile16x32 = GemmTile<16, 32, 128, 16, 8, 6>;
 using Tile16x64 = GemmTile<16, 64, 128, 16, 16, 4>;
 using Tile32x64 = GemmTile<32, 64, 64, 16, 32, 6>;
@@ -47,13 +48,13 @@ struct TileShape {
   int n;
 };
 inline constexpr TileShape kTileShapes[] = {
-    {TileId::k16x32, 16, 32},   {TileId::k16x64, 16, 64},   {TileId::k32x64, 32, 64},
-    {TileId::k64x64, 64, 64},   {TileId::k64x128, 64, 128}, {TileId::k128x128, 128, 128},
+    {TileId::k16x32, 16, 32},    {TileId::k16x64, 16, 64},   {TileId::k32x64, 32, 64},
+    {TileId::k64x64, 64, 64},    {TileId::k64x128, 64, 128}, {TileId::k128x128, 128, 128},
     {TileId::k128x256, 128, 256}};
 
-// Estimated cycles of an SM for m x n x k in tiles of the given shape. Blocks go to the SMs in turn,
-// and an SM needs for a step of one along k the longer of
-//   - its multiplications, at the rate mma.sync reaches (63% of the tensor cores' 2048 a cycle, H100),
+// Estimated cycles of an SM for m x n x k in tiles of the given shape. Blocks go to the SMs in
+// turn, and an SM needs for a step of one along k the longer of
+//   - its multiplications, at mma.sync's rate (63% of the tensor cores' 2048 a cycle on an H100),
 //   - its loads, two bytes for every row and column there is, at an SM's share of the L2 bandwidth
 //     (5.5 TB/s over 132 SMs at 1.755 GHz),
 // plus what a block spends on filling its pipeline and on its epilogue. HBM's share is the same for
@@ -69,8 +70,8 @@ constexpr double tile_cycles(const TileShape& tile, int m, int n, int k, int sm_
   return double(tiles_per_sm) * (std::max(multiply, load) * k + kBlockOverheadCycles);
 }
 
-// The shape with the lowest estimate, of equals the smaller, among those that are at least half full
-// of rows: the others burn power on zeros where they win at all.
+// The shape with the lowest estimate, of equals the smaller, among those that are at least half
+// full of rows: the others burn power on zeros where they win at all.
 constexpr TileId select_tile(int m, int n, int k, int sm_count) {
   TileShape best = kTileShapes[0];
   for (const TileShape& tile : kTileShapes) {

@@ -42,14 +42,14 @@ struct RegisteredTest {
 // Called by KOMT_KERNEL_TEST before main; the order of files is that of their names.
 bool register_test(RegisteredTest test);
 
-#define KOMT_KERNEL_TEST(test_name)                                                     \
-  static void test_name();                                                              \
-  [[maybe_unused]] static const bool test_name##_registered =                           \
-      ::komt::test::register_test({#test_name, __FILE__, &test_name});                  \
+#define KOMT_KERNEL_TEST(test_name)                                    \
+  static void test_name();                                             \
+  [[maybe_unused]] static const bool test_name##_registered =          \
+      ::komt::test::register_test({#test_name, __FILE__, &test_name}); \
   static void test_name()
 
-// Seed of the schedule that the test runs under; 0 on a device. Tests that are expensive may do less
-// when it isn't 0, but have to touch every kernel under every seed.
+// Seed of the schedule that the test runs under; 0 on a device. Tests that are expensive may do
+// less when it isn't 0, but have to touch every kernel under every seed.
 std::uint64_t schedule_seed();
 
 // A failure that belongs to no case (a guard overwritten, an allocation refused).
@@ -69,8 +69,8 @@ constexpr Tolerance rounding() {
   return {1e-37, 0x1p-22};
 }
 
-// A dot product of `k` terms, factors normal with deviations whose product is `scale`, accumulated in
-// float and rounded to T. Float errors grow as sqrt(k) over terms that grow as sqrt(k).
+// A dot product of `k` terms, factors normal with deviations whose product is `scale`, accumulated
+// in float and rounded to T. Float errors grow as sqrt(k) over terms that grow as sqrt(k).
 template <class T>
 Tolerance dot_product(int k, double scale = 1.0) {
   Tolerance t = rounding<T>();
@@ -78,8 +78,8 @@ Tolerance dot_product(int k, double scale = 1.0) {
   return t;
 }
 
-// One input to a kernel and what is checked of it. Failures are printed as they are found, the first
-// few elements of each; the case counts as failed once.
+// One input to a kernel and what is checked of it. Failures are printed as they are found, the
+// first few elements of each; the case counts as failed once.
 class Case {
  public:
   explicit Case(const char* format, ...) KOMT_PRINTF_LIKE(2, 3);
@@ -202,9 +202,9 @@ void device_download(void* target, const void* source, std::size_t bytes);
 void device_poison(void* p, std::size_t bytes);
 }  // namespace detail
 
-// `count` elements of device memory, aligned to 256 bytes, with guards on both sides that are checked
-// when it is freed (where the emulator checks every access itself there are none). Without contents
-// it is poisoned.
+// `count` elements of device memory, aligned to 256 bytes, with guards on both sides that are
+// checked when it is freed (where the emulator checks every access itself there are none). Without
+// contents it is poisoned.
 template <class T>
 class DeviceBuffer {
   static_assert(std::is_trivially_copyable_v<T>);

@@ -17,9 +17,9 @@ using kernels::LinearEpilogue;
 
 // One row goes to the one-row kernel, 2 to 16, 17 to 32 and more to other tiles. Columns: odd, even
 // and neither a multiple of 8; k below, at and above the one-row kernel's batch of 1024.
-const std::vector<Shape> kShapes = {{1, 1, 8},    {1, 2, 1024}, {1, 33, 1032}, {1, 40, 2056},
-                                    {2, 31, 136}, {15, 32, 128}, {16, 33, 264}, {17, 64, 72},
-                                    {33, 66, 200}};
+const std::vector<Shape> kShapes = {{1, 1, 8},     {1, 2, 1024}, {1, 33, 1032},
+                                    {1, 40, 2056}, {2, 31, 136}, {15, 32, 128},
+                                    {16, 33, 264}, {17, 64, 72}, {33, 66, 200}};
 // Gate and up need an even number of columns.
 Shape even(Shape s) { return {s.m, s.n + s.n % 2, s.k}; }
 
@@ -193,7 +193,8 @@ KOMT_KERNEL_TEST(linear_one_row_many_turns) {
   c.close("output", output.host(), product.result(), product_tolerance<float>(s.k));
 }
 
-// The same bits under every schedule: the first seed's results are kept and held against the others'.
+// The same bits under every schedule: the first seed's results are kept and held against the
+// others'.
 template <class T>
 void test_repeats(Shape s) {
   Case c("%s m=%d n=%d k=%d", type_name<T>(), s.m, s.n, s.k);
@@ -244,8 +245,7 @@ KOMT_KERNEL_TEST(linear_refuses) {
   refused("an operand of 2^34 elements", [](LinearArgs& a) { a.n = 1 << 30; });
   refused("a norm in front of two rows",
           [&](LinearArgs& a) { a.norm_weight = reinterpret_cast<const float*>(buffer.data()); });
-  refused("residual to float16",
-          [](LinearArgs& a) { a.epilogue = LinearEpilogue::residual_add; });
+  refused("residual to float16", [](LinearArgs& a) { a.epilogue = LinearEpilogue::residual_add; });
   refused("gate without up", [](LinearArgs& a) {
     a.epilogue = LinearEpilogue::silu_gate;
     a.n = 5;

@@ -72,7 +72,8 @@ struct Product {
   std::vector<float> bias;
 };
 
-// Results are about normal whatever k, so the error of the sum is that of a dot product of unit size.
+// Results are about normal whatever k, so the error of the sum is that of a dot product of unit
+// size.
 template <class Out>
 Tolerance product_tolerance(int k) {
   return dot_product<Out>(k, 1 / std::sqrt(double(k)));
@@ -98,8 +99,7 @@ struct Heads {
 template <class T>
 class RopeProblem {
  public:
-  RopeProblem(int rows, Heads heads, std::uint64_t seed)
-      : rows_(rows), heads_(heads) {
+  RopeProblem(int rows, Heads heads, std::uint64_t seed) : rows_(rows), heads_(heads) {
     Random random(seed);
     for (int i = 0; i < kTableRows * heads.dim / 2; ++i) {
       const double angle = 3 * random.normal();
@@ -150,8 +150,13 @@ class RopeProblem {
   // Device copies of it all, alive as long as the object.
   struct Device {
     explicit Device(const RopeProblem& p)
-        : cos(p.cos_), sin(p.sin_), positions(p.positions_), rope_rows(p.rope_rows_),
-          sequence_ids(p.sequence_ids_), block_table(p.block_table_), keys(p.cache_size()),
+        : cos(p.cos_),
+          sin(p.sin_),
+          positions(p.positions_),
+          rope_rows(p.rope_rows_),
+          sequence_ids(p.sequence_ids_),
+          block_table(p.block_table_),
+          keys(p.cache_size()),
           values(p.cache_size()) {}
     DeviceBuffer<float> cos, sin;
     DeviceBuffer<std::int32_t> positions, rope_rows, sequence_ids, block_table;
@@ -183,8 +188,7 @@ class RopeProblem {
 
   std::size_t cache_row(int row, int head) const {
     const int page = block_table_[sequence_ids_[row] * kPages + positions_[row] / 64];
-    return ((std::size_t(page) * heads_.key_value + head) * 64 + positions_[row] % 64) *
-           heads_.dim;
+    return ((std::size_t(page) * heads_.key_value + head) * 64 + positions_[row] % 64) * heads_.dim;
   }
 
   double rotated(const double* x, int row, int d) const {

@@ -1,5 +1,5 @@
-// The tensor-core kernel in every tile, at its edges: ragged rows, columns and k, more stages than the
-// pipeline has, the grouped order of blocks.
+// The tensor-core kernel in every tile, at its edges: ragged rows, columns and k, more stages than
+// the pipeline has, the grouped order of blocks.
 #include <type_traits>
 
 #include "gemm/gemm.h"
