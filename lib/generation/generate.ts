@@ -6,7 +6,7 @@ import { type DecodeRequest, decode } from './decode-loop.js';
 import { UnbatchedClassifierFreeGuidanceLogitsProcessor } from './guidance.js';
 import { type PreparedInputs, prepareInputs } from './inputs.js';
 import { buildLogitsProcessors, mergeWithCustom } from './logits-processor-list.js';
-import type { GenerationModel } from './model.js';
+import type { GenerationModel, GenerationStreamer } from './model.js';
 import type { GenerateOptions } from './options.js';
 import type { GenerateOutput } from './output.js';
 import { promptLookup } from './prompt-lookup.js';
@@ -26,11 +26,13 @@ import {
 export type GenerateDictOptions = GenerateOptions &
   ({ return_dict_in_generate: true } | { output_logprobs: number });
 
-/** Options for which the result is a Tensor. */
+/**
+ * Options for which the result is a Tensor. A `return_dict_in_generate` that comes from a
+ * configuration cannot be seen by the types: give it in the call.
+ */
 export type GenerateTensorOptions = GenerateOptions & {
   return_dict_in_generate?: false | null;
   output_logprobs?: null;
-  generation_config?: { return_dict_in_generate?: false | null } | null;
 };
 
 /**
@@ -114,11 +116,19 @@ export async function generate(
     const asDict = config.return_dict_in_generate || output_logprobs !== null;
     return asDict ? output : output.sequences;
   } catch (error) {
-    // Whoever reads from the streamer must not wait for ever; the error to report is the first.
-    await Promise.resolve(streamer?.end()).catch(() => undefined);
+    await abandon(streamer, error);
     throw error;
   } finally {
     session.dispose();
+  }
+}
+
+/** Tells a streamer of a failure, so that nobody waits for it; the error to report stays the first. */
+async function abandon(streamer: GenerationStreamer | null, error: unknown): Promise<void> {
+  try {
+    await (streamer?.fail ? streamer.fail(error) : streamer?.end());
+  } catch {
+    // The streamer may be what failed.
   }
 }
 

@@ -23,6 +23,8 @@ export interface GenerationModel {
  */
 export interface GenerationStreamer {
   put(value: number[][]): void | Promise<void>;
-  /** Generation has ended, whether well or by an error or an abort. */
+  /** Generation has ended. */
   end(): void | Promise<void>;
+  /** Generation has failed or was aborted; `end` is called where this is not defined. */
+  fail?(error: unknown): void | Promise<void>;
 }
