@@ -8,6 +8,8 @@ export interface PreparedInputs {
   rows: number[][];
   /** The rows without masked tokens. */
   prompts: number[][];
+  /** 1 where a row's token counts, 0 where it is padding. */
+  mask: number[][];
   /** Tokens of left padding, a row. */
   padding: number[];
   /** Tokens in each row, padding included. */
@@ -86,7 +88,7 @@ export function prepareInputs(
       throw invalidArgument('attention_mask', `at least one 1 in row ${r}`, 'none');
     }
   });
-  return { rows, prompts, padding: mask.map((row) => Math.max(0, row.indexOf(1))), length };
+  return { rows, prompts, mask, padding: mask.map((row) => row.indexOf(1)), length };
 }
 
 function promptRows(input_ids: TokenIds | null, context: InputContext): number[][] {

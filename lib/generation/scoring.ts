@@ -1,0 +1,203 @@
+/** What a model thinks of given text, without generating. */
+
+import type { EngineSession, ForwardRow } from '../engine.js';
+import { InvalidArgumentError, invalidArgument, throwIfAborted } from '../errors.js';
+import { Tensor, type TokenIds } from '../tensor.js';
+import { argmax, logSoftmax } from './float32.js';
+import { type PreparedInputs, prepareInputs } from './inputs.js';
+import type { GenerationModel } from './model.js';
+
+/** Options of {@link forward}. */
+export interface ForwardOptions {
+  /** The texts' ids; one flat list is one text. */
+  input_ids: TokenIds;
+  /** 0 where `input_ids` holds padding. Default: all 1. */
+  attention_mask?: TokenIds | null;
+  /** Also give the last hidden state: what the output layer sees. */
+  output_hidden_states?: boolean | null;
+  /** Accepted, as tokenizers produce it; decoder models have no use for it. */
+  token_type_ids?: TokenIds | null;
+  /** Ends the call within a step; it rejects with AbortError. */
+  signal?: AbortSignal | null;
+}
+
+/** What {@link forward} gives. */
+export interface ForwardOutput {
+  /** float32 [batch, length, vocab_size]; 0 at masked positions. */
+  logits: Tensor;
+  /**
+   * With `output_hidden_states` one float32 tensor [batch, length, hidden_size], the state after
+   * the final norm, so that `hidden_states.at(-1)` is what it is in transformers; else null.
+   */
+  hidden_states: Tensor[] | null;
+}
+
+function prepare(model: GenerationModel, ids: TokenIds, mask: TokenIds | null): PreparedInputs {
+  if (ids === null || ids === undefined) throw invalidArgument('input_ids', 'token ids', ids);
+  return prepareInputs(ids, mask, {
+    vocab_size: model.config.vocab_size,
+    bos: null,
+    eos: null,
+    pad_token_id: null,
+  });
+}
+
+/**
+ * The logits at every position.
+ *
+ * @throws InvalidArgumentError as generate does for ids and masks; AbortError.
+ */
+export async function forward(
+  model: GenerationModel,
+  options: ForwardOptions,
+): Promise<ForwardOutput> {
+  const signal = options.signal ?? undefined;
+  throwIfAborted(signal);
+  const inputs = prepare(model, options.input_ids, options.attention_mask ?? null);
+  const wantHidden = options.output_hidden_states === true;
+  const session = await model.openSession();
+  try {
+    const { vocab_size, hidden_size } = session;
+    const result = await session.forward(
+      inputs.prompts.map((tokens) => ({ sequence: session.create(), tokens, logits: 'all' })),
+      { hidden: wantHidden, signal },
+    );
+    return {
+      logits: spread(inputs, result.logits, vocab_size),
+      hidden_states: wantHidden
+        ? [spread(inputs, result.hidden as Float32Array, hidden_size)]
+        : null,
+    };
+  } finally {
+    session.dispose();
+  }
+}
+
+/** Values of the unmasked positions, at their places in [batch, length, width]. */
+function spread({ rows, mask, length }: PreparedInputs, values: Float32Array, width: number): Tensor {
+  const dims = [rows.length, length, width];
+  if (values.length === rows.length * length * width) return new Tensor('float32', values, dims);
+  const out = new Float32Array(rows.length * length * width);
+  let from = 0;
+  mask.flat().forEach((flag, position) => {
+    if (flag === 0) return;
+    out.set(values.subarray(from, from + width), position * width);
+    from += width;
+  });
+  return new Tensor('float32', out, dims);
+}
+
+/** A text whose likelihood after another is asked for, as ids. */
+export interface LoglikelihoodRequest {
+  /** At least one token. */
+  context: readonly number[];
+  /** At least one token. */
+  continuation: readonly number[];
+}
+
+/** Answer to a {@link LoglikelihoodRequest}. */
+export interface Loglikelihood {
+  /** Sum of the natural log-probabilities of the continuation's tokens. */
+  sum: number;
+  /** Each of them was the most probable one. */
+  greedy: boolean;
+}
+
+/** Positions whose logits one run holds: bounds memory at this times vocab_size floats. */
+const POSITIONS_A_RUN = 512;
+
+/**
+ * Log-likelihoods of continuations, as evaluation harnesses ask for them. Requests with the same
+ * context run it once.
+ *
+ * @returns answers in the order of the requests.
+ * @throws InvalidArgumentError for an empty context or continuation, or ids outside the
+ *   vocabulary; AbortError.
+ */
+export async function loglikelihood(
+  model: GenerationModel,
+  requests: readonly LoglikelihoodRequest[],
+  options: { signal?: AbortSignal | null } = {},
+): Promise<Loglikelihood[]> {
+  const signal = options.signal ?? undefined;
+  throwIfAborted(signal);
+  requests.forEach((request, i) => {
+    for (const part of ['context', 'continuation'] as const) {
+      const ids = request[part];
+      if (!Array.isArray(ids) || ids.length === 0) {
+        throw new InvalidArgumentError(`Request ${i} has no ${part}`, {
+          subject: part,
+          expected: 'at least one token id',
+          found: ids,
+        });
+      }
+      prepare(model, ids, null);
+    }
+  });
+  const answers = new Array<Loglikelihood>(requests.length);
+  const session = await model.openSession();
+  try {
+    for (const group of groups(requests)) await scoreGroup(session, requests, group, answers, signal);
+  } finally {
+    session.dispose();
+  }
+  return answers;
+}
+
+/** Indices of requests that run together: equal contexts side by side, bounded in positions. */
+function groups(requests: readonly LoglikelihoodRequest[]): number[][] {
+  const order = requests.map((request, i) => ({ i, key: request.context.join() }));
+  order.sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.i - b.i));
+  const out: number[][] = [];
+  let positions = POSITIONS_A_RUN;
+  for (const { i } of order) {
+    const size = (requests[i] as LoglikelihoodRequest).continuation.length;
+    if (positions + size > POSITIONS_A_RUN) {
+      out.push([]);
+      positions = 0;
+    }
+    positions += size;
+    out.at(-1)?.push(i);
+  }
+  return out;
+}
+
+async function scoreGroup(
+  session: EngineSession,
+  requests: readonly LoglikelihoodRequest[],
+  group: readonly number[],
+  answers: Loglikelihood[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const contexts = new Map<string, { sequence: number; tokens: readonly number[] }>();
+  const runs = group.map((i) => {
+    const { context, continuation } = requests[i] as LoglikelihoodRequest;
+    const key = context.join();
+    const entry = contexts.get(key) ?? { sequence: session.create(), tokens: context.slice(0, -1) };
+    contexts.set(key, entry);
+    const tokens = [context.at(-1) as number, ...continuation.slice(0, -1)];
+    return { i, continuation, parent: entry.sequence, tokens };
+  });
+  const prefixes = [...contexts.values()].filter(({ tokens }) => tokens.length > 0);
+  if (prefixes.length > 0) {
+    const rows = prefixes.map((row): ForwardRow => ({ ...row, logits: 'none' }));
+    await session.forward(rows, { signal });
+  }
+  const rows = runs.map(
+    ({ parent, tokens }): ForwardRow => ({ sequence: session.fork(parent), tokens, logits: 'all' }),
+  );
+  const { logits } = await session.forward(rows, { signal });
+
+  let position = 0;
+  for (const { i, continuation } of runs) {
+    const answer: Loglikelihood = { sum: 0, greedy: true };
+    for (const id of continuation) {
+      const start = position++ * session.vocab_size;
+      const row = logits.subarray(start, start + session.vocab_size);
+      answer.sum += logSoftmax(row)[id] as number;
+      answer.greedy &&= argmax(row) === id;
+    }
+    answers[i] = answer;
+  }
+  for (const { sequence } of [...rows, ...contexts.values()]) session.release(sequence);
+}
