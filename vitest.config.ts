@@ -1,6 +1,9 @@
+import path from 'node:path';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
+  // Examples and the command line import the package by its name.
+  resolve: { alias: { komt: path.resolve(import.meta.dirname, 'lib/index.ts') } },
   test: {
     include: ['test/**/*.test.ts'],
     testTimeout: 60_000,

@@ -1,0 +1,158 @@
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const root = path.resolve(import.meta.dirname, '../..');
+const pairs: { instruction: string; response: string }[] = JSON.parse(
+  readFileSync(path.join(root, 'models/komt-tiny/seed-qa.json'), 'utf8'),
+);
+const [pair] = pairs as [(typeof pairs)[number]];
+
+interface Outcome {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs dist/cli.js; `onOutput` sees standard output as it grows. */
+function komt(
+  args: string[],
+  {
+    input,
+    onOutput,
+  }: { input?: string; onOutput?: (text: string, child: ReturnType<typeof spawn>) => void } = {},
+): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [path.join(root, 'dist/cli.js'), ...args]);
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+      onOutput?.(stdout, child);
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
+    child.on('close', (code) => resolve({ code, stdout, stderr }));
+    if (onOutput === undefined) child.stdin.end(input ?? '');
+    else if (input !== undefined) child.stdin.write(input);
+  });
+}
+
+describe('komt generate', () => {
+  it('streams the answer of the demonstration model', async () => {
+    const { code, stdout, stderr } = await komt([
+      'generate',
+      '--greedy',
+      '--stats',
+      pair.instruction,
+    ]);
+    expect(stdout.trim()).toBe(pair.response);
+    expect(stderr).toMatch(
+      /\d+ tokens, [\d.]+ tokens\/s, the first after \d+ ms, on \S+ in float16/,
+    );
+    expect(code).toBe(0);
+  });
+  it('reads the prompt from a pipe, and takes no progress bars into it', async () => {
+    const { stdout, stderr } = await komt(['generate', '--greedy'], {
+      input: `${pair.instruction}\n`,
+    });
+    expect(stdout.trim()).toBe(pair.response);
+    expect(stderr).toBe('');
+  });
+  it('repeats itself for a seed', async () => {
+    const args = [
+      'generate',
+      '--temperature',
+      '5',
+      '--top-p',
+      '1',
+      '--top-k',
+      '0',
+      '-n',
+      '20',
+      '--seed',
+      '3',
+      '가',
+    ];
+    expect((await komt(args)).stdout).toBe((await komt(args)).stdout);
+  });
+  it('says what is wrong in one paragraph, and the stack only when asked', async () => {
+    const plain = await komt(['generate', '--model', './no-such-folder', 'x']);
+    expect(plain.code).toBe(1);
+    expect(plain.stderr).toMatch(/^komt: .*no-such-folder/);
+    expect(plain.stderr).not.toMatch(/\n\s+at /);
+    const verbose = await komt(['generate', '--verbose', '--model', './no-such-folder', 'x']);
+    expect(verbose.stderr).toMatch(/\n\s+at /);
+  });
+  it('exits with 2 for wrong usage', async () => {
+    expect((await komt(['generate', '--top-p', '1.5', 'x'])).code).toBe(2);
+    expect((await komt(['generate', '--no-such-flag', 'x'])).code).toBe(2);
+    expect((await komt(['generate'], { input: '' })).code).toBe(2);
+    expect((await komt(['no-such-command'])).code).toBe(2);
+  });
+  it('ends with 130 on Ctrl-C', async () => {
+    let sent = false;
+    const { code } = await komt(['generate', '--greedy', pair.instruction], {
+      onOutput: (_text, child) => {
+        if (!sent) child.kill('SIGINT');
+        sent = true;
+      },
+    });
+    expect(code).toBe(130);
+  });
+});
+
+describe('komt chat', () => {
+  it('answers line by line and remembers', async () => {
+    const { code, stdout } = await komt(['chat', '--greedy'], {
+      input: `${pair.instruction}\n/reset\n/quit\n`,
+    });
+    expect(stdout).toContain(pair.response);
+    expect(code).toBe(0);
+  });
+  it('Ctrl-C stops the answer and not the program', async () => {
+    let interrupted = false;
+    let asked = false;
+    const { code, stdout } = await komt(['chat', '--greedy'], {
+      input: `${pair.instruction}\n`,
+      onOutput: (text, child) => {
+        if (!interrupted && text.length > 20) {
+          interrupted = true;
+          child.kill('SIGINT');
+        } else if (interrupted && !asked && text.trimEnd().endsWith('>')) {
+          asked = true;
+          child.stdin?.end(`/reset\n${pairs[1]?.instruction}\n`);
+        }
+      },
+    });
+    expect(stdout).toContain(pairs[1]?.response.split('\n')[0]);
+    expect(stdout).not.toContain(pair.response);
+    expect(code).toBe(0);
+  });
+});
+
+describe('komt inspect', () => {
+  it('shows devices and what was built', async () => {
+    const { code, stdout } = await komt(['inspect']);
+    expect(stdout).toMatch(/^komt +\d+\.\d+\.\d+/);
+    expect(stdout).toMatch(/\ncpu +\d+ cores/);
+    expect(code).toBe(0);
+  });
+  it('tells what a model needs before loading it', async () => {
+    const { stdout } = await komt(['inspect', '--model', path.join(root, 'models/komt-tiny')]);
+    expect(stdout).toMatch(/parameters +2\.3 M/);
+    expect(stdout).toMatch(/weights 4\.6 MB/);
+  });
+});
+
+describe('--help', () => {
+  it('can be used by a newcomer', async () => {
+    const { code, stdout } = await komt(['--help']);
+    expect(code).toBe(0);
+    for (const word of ['generate', 'chat', 'inspect', 'Examples:', 'Exit codes:']) {
+      expect(stdout).toContain(word);
+    }
+  });
+});
