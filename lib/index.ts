@@ -36,6 +36,12 @@ export * from './generation/logits-warpers.js';
 export type { GenerationModel, GenerationStreamer } from './generation/model.js';
 export type { GenerateOptions } from './generation/options.js';
 export * from './generation/output.js';
+export type {
+  ForwardOptions,
+  ForwardOutput,
+  Loglikelihood,
+  LoglikelihoodRequest,
+} from './generation/scoring.js';
 export { StopStringCriteria } from './generation/stop-strings.js';
 export {
   ConfidenceCriteria,
@@ -48,6 +54,7 @@ export {
   type StoppingCriteriaLike,
   StoppingCriteriaList,
 } from './generation/stopping-criteria.js';
+export type { StreamOptions } from './generation/stream.js';
 export {
   BaseStreamer,
   StreamTimeoutError,
@@ -56,7 +63,7 @@ export {
   TextStreamer,
   type TextStreamerOptions,
 } from './generation/streamers.js';
-export { type HubOptions, type ProgressCallback, type ProgressInfo } from './hub/index.js';
+export type { HubOptions, ProgressCallback, ProgressInfo } from './hub/index.js';
 export { parseDType } from './models/architecture.js';
 export { AutoModelForCausalLM, type DTypeOption, type ModelOptions } from './models/auto.js';
 export { AutoConfig, type LayerType, type ModelType, PretrainedConfig } from './models/config.js';

@@ -118,6 +118,13 @@ export class AutoModelForCausalLM {
         : undefined,
       signal,
     });
-    return new PreTrainedModel({ config, generation_config, engine, dtype, placement, name_or_path: folder });
+    return new PreTrainedModel({
+      config,
+      generation_config,
+      engine,
+      dtype,
+      placement,
+      name_or_path: folder,
+    });
   }
 }

@@ -8,9 +8,19 @@ import {
 import type { GenerationModel } from '../generation/model.js';
 import type { GenerateOptions } from '../generation/options.js';
 import type { GenerateOutput } from '../generation/output.js';
+import {
+  type ForwardOptions,
+  type ForwardOutput,
+  forward,
+  type Loglikelihood,
+  type LoglikelihoodRequest,
+  loglikelihood,
+} from '../generation/scoring.js';
+import { type StreamOptions, stream } from '../generation/stream.js';
 import type { ComputeDType, NativePlacement } from '../native/addon.js';
 import type { Engine } from '../native/engine.js';
 import type { Tensor } from '../tensor.js';
+import type { PreTrainedTokenizer } from '../tokenizers/index.js';
 import type { PretrainedConfig } from './config.js';
 
 /** What a loader hands to {@link PreTrainedModel}. */
@@ -72,6 +82,37 @@ export class PreTrainedModel implements GenerationModel {
   generate(options: GenerateOptions): Promise<Tensor | GenerateOutput>;
   generate(options: GenerateOptions = {}): Promise<Tensor | GenerateOutput> {
     return generate(this, options);
+  }
+
+  /**
+   * Generates from one prompt and gives the answer as it comes: text where `tokenizer` is given, else
+   * token ids. Leaving the loop ends the generation.
+   * @example for await (const piece of model.stream({ ...tokenizer(prompt), tokenizer })) write(piece);
+   */
+  stream(options: StreamOptions & { tokenizer: PreTrainedTokenizer }): AsyncGenerator<string>;
+  stream(options?: StreamOptions & { tokenizer?: null }): AsyncGenerator<number>;
+  stream(options: StreamOptions = {}): AsyncGenerator<string> | AsyncGenerator<number> {
+    return stream(this, options as StreamOptions & { tokenizer: PreTrainedTokenizer });
+  }
+
+  /**
+   * One pass over whole texts.
+   * @returns logits, float32 [batch, length, vocab_size]; with `output_hidden_states` also the last
+   *   hidden state
+   */
+  forward(options: ForwardOptions): Promise<ForwardOutput> {
+    return forward(this, options);
+  }
+
+  /**
+   * How probable continuations are after their contexts, as evaluation harnesses ask.
+   * @returns natural log-probabilities, summed, and whether greedy decoding would say the same
+   */
+  loglikelihood(
+    requests: readonly LoglikelihoodRequest[],
+    options: { signal?: AbortSignal | null } = {},
+  ): Promise<Loglikelihood[]> {
+    return loglikelihood(this, requests, options);
   }
 
   /**
