@@ -52,7 +52,8 @@ function sampleWithoutReplacement(
     let total = 0;
     for (const w of left) total += w;
     // Where fewer tokens are possible than are needed, the first impossible ones fill up.
-    const index = total > 0 ? pick(left, total, random(draw)) : left.findIndex((_, i) => !chosen.has(i));
+    const index =
+      total > 0 ? pick(left, total, random(draw)) : left.findIndex((_, i) => !chosen.has(i));
     if (index < 0) break;
     chosen.add(index);
     left[index] = 0;
@@ -193,7 +194,11 @@ export async function beamSearch(request: DecodeRequest): Promise<GenerateOutput
     scores,
     logits,
     sequences_scores: config.output_scores
-      ? new Tensor('float32', Float32Array.from(results, (r) => r.score), [results.length])
+      ? new Tensor(
+          'float32',
+          Float32Array.from(results, (r) => r.score),
+          [results.length],
+        )
       : null,
     beam_indices: new Tensor(
       'int32',

@@ -53,14 +53,13 @@ function unknownField(name: string): InvalidArgumentError {
   });
 }
 
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the constructor assigns every field of the interface
 export interface GenerationConfig extends Required<GenerationFields> {}
 
 /**
  * What generation is to do (transformers `GenerationConfig`). Unset fields are null; see
  * {@link GenerationFields} for each field and its default.
  */
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see the interface
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the constructor assigns every field of the interface
 export class GenerationConfig {
   /**
    * @throws InvalidArgumentError for an unknown field, naming the nearest one, and for values
@@ -173,9 +172,7 @@ export class GenerationConfig {
     validateStrictly(this);
     const existing = await stat(folder).catch(() => null);
     if (existing !== null && !existing.isDirectory()) {
-      throw new InvalidArgumentError(
-        `Provided path (${folder}) should be a directory, not a file`,
-      );
+      throw new InvalidArgumentError(`Provided path (${folder}) should be a directory, not a file`);
     }
     await mkdir(folder, { recursive: true });
     await writeFile(join(folder, config_file_name), this.to_json());

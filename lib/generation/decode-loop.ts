@@ -66,7 +66,6 @@ export async function decode(request: DecodeRequest): Promise<GenerateOutput> {
   return plan === null ? decodeInJavaScript(request) : decodeNatively(request, plan);
 }
 
-
 async function decodeNatively(request: DecodeRequest, plan: NativePlan): Promise<GenerateOutput> {
   const { session, config, inputs, streamer, signal } = request;
   const copies = config.num_return_sequences;
@@ -147,7 +146,8 @@ async function decodeInJavaScript(request: DecodeRequest): Promise<GenerateOutpu
   const scores: Tensor[] | null = config.output_scores ? [] : null;
   const logits: Tensor[] | null = config.output_logits ? [] : null;
   const { output_logprobs } = request;
-  const logprobs: ChosenTokenLogprob[][] | null = output_logprobs === null ? null : ids.map(() => []);
+  const logprobs: ChosenTokenLogprob[][] | null =
+    output_logprobs === null ? null : ids.map(() => []);
 
   const sequences = new RowSequences(session, signal);
   await sequences.prefill(inputs.prompts, copies);

@@ -13,8 +13,8 @@ export function max(values: Float32Array): number {
   let best = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < values.length; i++) {
     const v = values[i] as number;
-    if (v > best || v !== v) best = v;
-    if (v !== v) return v;
+    if (Number.isNaN(v)) return v;
+    if (v > best) best = v;
   }
   return best;
 }
@@ -25,7 +25,7 @@ export function argmax(values: Float32Array): number {
   let top = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < values.length; i++) {
     const v = values[i] as number;
-    if (v !== v) return i;
+    if (Number.isNaN(v)) return i;
     if (v > top) {
       top = v;
       best = i;

@@ -17,8 +17,8 @@ import {
   EosTokenCriteria,
   MaxLengthCriteria,
   MaxTimeCriteria,
-  StoppingCriteriaList,
   type StoppingCriteriaLike,
+  StoppingCriteriaList,
   toStoppingCriteriaList,
 } from './stopping-criteria.js';
 
@@ -45,7 +45,10 @@ export type GenerateTensorOptions = GenerateOptions & {
  * @throws AbortError when `signal` fires. Everything the call took is released, as it is when a
  *   streamer, processor or criterion throws; the call then rejects with that error.
  */
-export function generate(model: GenerationModel, options: GenerateDictOptions): Promise<GenerateOutput>;
+export function generate(
+  model: GenerationModel,
+  options: GenerateDictOptions,
+): Promise<GenerateOutput>;
 export function generate(model: GenerationModel, options?: GenerateTensorOptions): Promise<Tensor>;
 export function generate(
   model: GenerationModel,
@@ -66,12 +69,16 @@ export async function generate(
       { subject: 'streamer' },
     );
   }
-  const inputs = prepareInputs(options.input_ids ?? options.inputs ?? null, options.attention_mask ?? null, {
-    vocab_size: model.config.vocab_size,
-    bos: unmeasured.config.bos_token_id ?? null,
-    eos: unmeasured.config.eos,
-    pad_token_id: unmeasured.config.pad_token_id ?? null,
-  });
+  const inputs = prepareInputs(
+    options.input_ids ?? options.inputs ?? null,
+    options.attention_mask ?? null,
+    {
+      vocab_size: model.config.vocab_size,
+      bos: unmeasured.config.bos_token_id ?? null,
+      eos: unmeasured.config.eos,
+      pad_token_id: unmeasured.config.pad_token_id ?? null,
+    },
+  );
   const limit = model.config.max_position_embeddings ?? null;
   const config = resolveLengths(unmeasured, inputs.length, limit);
   const criteria = criteriaOf(config, options, limit);

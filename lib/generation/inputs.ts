@@ -50,7 +50,7 @@ export function prepareInputs(
     if (context.pad_token_id === null) {
       warnOnce(
         'The attention mask and the pad token id were not set, with a batched input. As a ' +
-          'consequence, you may observe unexpected behavior. Please pass your input\'s ' +
+          "consequence, you may observe unexpected behavior. Please pass your input's " +
           '`attention_mask` to obtain reliable results.',
       );
     }
@@ -58,7 +58,7 @@ export function prepareInputs(
       warnOnce(
         'The attention mask is not set with a batched input, and cannot be inferred from input ' +
           'because pad token is same as eos token. As a consequence, you may observe unexpected ' +
-          'behavior. Please pass your input\'s `attention_mask` to obtain reliable results.',
+          "behavior. Please pass your input's `attention_mask` to obtain reliable results.",
       );
     }
   }

@@ -118,10 +118,9 @@ export function buildLogitsProcessors(
   if (config.remove_invalid_values === true) list.push(new P.InfNanRemoveLogitsProcessor());
   if (config.exponential_decay_length_penalty != null) {
     if (eos === null) {
-      throw new InvalidArgumentError(
-        '`exponential_decay_length_penalty` needs an `eos_token_id`',
-        { subject: 'exponential_decay_length_penalty' },
-      );
+      throw new InvalidArgumentError('`exponential_decay_length_penalty` needs an `eos_token_id`', {
+        subject: 'exponential_decay_length_penalty',
+      });
     }
     list.push(
       new P.ExponentialDecayLengthPenalty(config.exponential_decay_length_penalty, eos, length),
@@ -177,7 +176,9 @@ function warpers(config: GenerationFields, eos: readonly number[] | null): Logit
 }
 
 /** One id, a list or nothing, as a list or null. */
-export function toList(ids: number | readonly number[] | null | undefined): readonly number[] | null {
+export function toList(
+  ids: number | readonly number[] | null | undefined,
+): readonly number[] | null {
   if (ids === null || ids === undefined) return null;
   return typeof ids === 'number' ? [ids] : ids;
 }

@@ -18,7 +18,7 @@ export type LogitsProcessorFunction = (
 /** Anything `logits_processor` accepts as one processor. */
 export type LogitsProcessorLike = LogitsProcessor | LogitsProcessorFunction;
 
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: Callable gives instances this call signature
+/** Instances can be called; see {@link LogitsProcessorFunction}. */
 export interface LogitsProcessor {
   (input_ids: number[][], scores: Float32Array[]): Float32Array[];
   /**
@@ -40,19 +40,19 @@ export interface LogitsProcessor {
  * Base class of logits processors (transformers `LogitsProcessor`). Subclass it and define
  * `_call(input_ids, scores)`; instances can be called.
  */
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see the interface
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: Callable gives instances this call signature
 export abstract class LogitsProcessor extends Callable {
   /** See {@link LogitsProcessorFunction}. */
   abstract _call(input_ids: number[][], scores: Float32Array[]): Float32Array[];
 }
 
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: CallableList gives instances this call signature
 export interface LogitsProcessorList {
+  // biome-ignore lint/style/useShorthandFunctionType: merges with the class
   (input_ids: number[][], scores: Float32Array[]): Float32Array[];
 }
 
 /** Processors in the order they apply (transformers `LogitsProcessorList`). Can be called. */
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see the interface
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: Callable gives instances this call signature
 export class LogitsProcessorList extends CallableList<LogitsProcessorLike> {
   _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
     let out = scores;

@@ -380,7 +380,7 @@ export class ForcedEOSTokenLogitsProcessor extends LogitsProcessor {
 export class InfNanRemoveLogitsProcessor extends LogitsProcessor {
   _call(_: number[][], scores: Float32Array[]): Float32Array[] {
     return scores.map((row) =>
-      row.map((x) => (x !== x ? 0 : Math.min(Math.max(x, -FLOAT32_MAX), FLOAT32_MAX))),
+      row.map((x) => (Number.isNaN(x) ? 0 : Math.min(Math.max(x, -FLOAT32_MAX), FLOAT32_MAX))),
     );
   }
 }

@@ -241,7 +241,7 @@ export class TypicalLogitsWarper extends LogitsProcessor {
       let sum = 0;
       for (const x of normalized) {
         const term = fround(x * fround(Math.exp(x)));
-        if (term === term) sum += term;
+        if (!Number.isNaN(term)) sum += term;
       }
       const expected = fround(-sum);
       const shifted = normalized.map((x) => Math.abs(fround(-x - expected)));
@@ -330,9 +330,7 @@ function cutoff(
 ): Float32Array {
   const probabilities = softmax(row);
   const kth =
-    min_tokens_to_keep === 1
-      ? (row[argmax(row)] as number)
-      : kthLargest(row, min_tokens_to_keep);
+    min_tokens_to_keep === 1 ? (row[argmax(row)] as number) : kthLargest(row, min_tokens_to_keep);
   return filter(
     row,
     filter_value,

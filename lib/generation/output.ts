@@ -70,7 +70,11 @@ export function stackRows(rows: readonly Float32Array[]): Tensor {
 }
 
 /** Log-probabilities of a chosen token and the best `k` under the distribution of its scores. */
-export function chosenLogprob(scores: Float32Array, token_id: number, k: number): ChosenTokenLogprob {
+export function chosenLogprob(
+  scores: Float32Array,
+  token_id: number,
+  k: number,
+): ChosenTokenLogprob {
   const logs = logSoftmax(scores);
   const entry = (id: number): TokenLogprob => ({ token_id: id, logprob: logs[id] as number });
   return { ...entry(token_id), top: topK(logs, k).map(entry) };

@@ -93,7 +93,9 @@ export function resolveConfig(
   if (given !== null && typeof given !== 'object') {
     throw invalidArgument('generation_config', 'a GenerationConfig or an object', given);
   }
-  const own = (given instanceof GenerationConfig ? given : new GenerationConfig(given ?? {})).to_dict();
+  const own = (
+    given instanceof GenerationConfig ? given : new GenerationConfig(given ?? {})
+  ).to_dict();
   const model = model_config as Record<string, unknown>;
 
   const merged: Record<string, unknown> = {};

@@ -74,7 +74,11 @@ export async function forward(
 }
 
 /** Values of the unmasked positions, at their places in [batch, length, width]. */
-function spread({ rows, mask, length }: PreparedInputs, values: Float32Array, width: number): Tensor {
+function spread(
+  { rows, mask, length }: PreparedInputs,
+  values: Float32Array,
+  width: number,
+): Tensor {
   const dims = [rows.length, length, width];
   if (values.length === rows.length * length * width) return new Tensor('float32', values, dims);
   const out = new Float32Array(rows.length * length * width);
@@ -137,7 +141,8 @@ export async function loglikelihood(
   const answers = new Array<Loglikelihood>(requests.length);
   const session = await model.openSession();
   try {
-    for (const group of groups(requests)) await scoreGroup(session, requests, group, answers, signal);
+    for (const group of groups(requests))
+      await scoreGroup(session, requests, group, answers, signal);
   } finally {
     session.dispose();
   }

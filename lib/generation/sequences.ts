@@ -26,7 +26,10 @@ export class RowSequences {
     const distinct = new Map<string, { sequence: number; tokens: readonly number[] }>();
     this.handles = prompts.flatMap((prompt) => {
       const key = keyOf(prompt);
-      const entry = distinct.get(key) ?? { sequence: session.create(), tokens: prompt.slice(0, -1) };
+      const entry = distinct.get(key) ?? {
+        sequence: session.create(),
+        tokens: prompt.slice(0, -1),
+      };
       distinct.set(key, entry);
       return new Array<number>(copies).fill(entry.sequence);
     });

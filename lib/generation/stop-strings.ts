@@ -123,10 +123,13 @@ export class StopStringCriteria extends StoppingCriteria {
     super();
     this.stop_strings = typeof stop_strings === 'string' ? [stop_strings] : [...stop_strings];
     if (this.stop_strings.some((text) => typeof text !== 'string' || text === '')) {
-      throw new InvalidArgumentError('`stop_strings` has to be a non-empty string or a list of them', {
-        subject: 'stop_strings',
-        found: this.stop_strings,
-      });
+      throw new InvalidArgumentError(
+        '`stop_strings` has to be a non-empty string or a list of them',
+        {
+          subject: 'stop_strings',
+          found: this.stop_strings,
+        },
+      );
     }
     this.stops = this.stop_strings.map(toByteString);
     this.table = tableOf(tokenizer);

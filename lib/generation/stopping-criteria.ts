@@ -25,8 +25,8 @@ export type StoppingCriteriaFunction = (
 /** Anything `stopping_criteria` accepts as one criterion. */
 export type StoppingCriteriaLike = StoppingCriteria | StoppingCriteriaFunction;
 
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: Callable gives instances this call signature
 export interface StoppingCriteria {
+  // biome-ignore lint/style/useShorthandFunctionType: merges with the class
   (
     input_ids: number[][],
     scores: readonly Tensor[] | null,
@@ -37,7 +37,7 @@ export interface StoppingCriteria {
  * Base class of stopping criteria (transformers `StoppingCriteria`). Subclass it and define
  * `_call(input_ids, scores)`, which may be async; instances can be called.
  */
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see the interface
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: Callable gives instances this call signature
 export abstract class StoppingCriteria extends Callable {
   /** See {@link StoppingCriteriaFunction}. */
   abstract _call(
@@ -69,8 +69,8 @@ function or(answers: readonly StoppingAnswer[], rows: number): boolean[] {
   return done;
 }
 
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: CallableList gives instances this call signature
 export interface StoppingCriteriaList {
+  // biome-ignore lint/style/useShorthandFunctionType: merges with the class
   (input_ids: number[][], scores: readonly Tensor[] | null): boolean[] | Promise<boolean[]>;
 }
 
@@ -78,7 +78,7 @@ export interface StoppingCriteriaList {
  * Criteria whose answers are OR-ed row by row (transformers `StoppingCriteriaList`). Can be
  * called; the answer is a promise where one of the criteria's is.
  */
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see the interface
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: Callable gives instances this call signature
 export class StoppingCriteriaList extends CallableList<StoppingCriteriaLike> {
   _call(
     input_ids: number[][],

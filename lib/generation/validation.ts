@@ -49,7 +49,12 @@ function check(fields: GenerationFields, given: ReadonlySet<string> | null): Fin
       `\`max_new_tokens\` must be greater than 0, but is ${f.max_new_tokens}.`,
     );
   }
-  for (const field of ['max_new_tokens', 'max_length', 'num_beams', 'num_return_sequences'] as const) {
+  for (const field of [
+    'max_new_tokens',
+    'max_length',
+    'num_beams',
+    'num_return_sequences',
+  ] as const) {
     const value = f[field];
     if (value != null && (!Number.isInteger(value) || value < 1)) {
       fail(field, `\`${field}\` has to be an integer > 0, but is ${value}.`);
