@@ -17,7 +17,7 @@ import {
   type TokenizerFiles,
 } from './files.js';
 import { bosEosProcessor, PLAIN, type PostProcessor, readPostProcessor } from './post-processor.js';
-import { PreTrainedTokenizer, VERY_LARGE_INTEGER } from './pretrained-tokenizer.js';
+import { PreTrainedTokenizer } from './pretrained-tokenizer.js';
 import { SentencePieceProcessor } from './sentencepiece/processor.js';
 import {
   type AddedToken,
@@ -81,6 +81,9 @@ export class AutoTokenizer {
     return buildTokenizer(files, options, nameOrPath);
   }
 }
+
+/** transformers' value of model_max_length where the files do not say. */
+const VERY_LARGE_INTEGER = 1e30;
 
 /** Puts a tokenizer together from its files. */
 export function buildTokenizer(

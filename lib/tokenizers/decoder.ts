@@ -1,11 +1,18 @@
 import { TokenizerError } from '../errors.js';
 import {
+  type DecoderStep,
+  decoderStep,
+  metaspaceRule,
+  replaceRule,
+  stripRule,
+} from './decoder-chain.js';
+import {
   ByteLevelDecoder,
   PieceDecoder,
   type PieceRules,
   type TokenDecoder,
   WholeTextDecoder,
-} from './decode-stream.js';
+} from './token-decoders.js';
 
 /** The `decoder` section of a tokenizer.json; `null` joins tokens with spaces. */
 export type DecoderConfig = { type: string; [key: string]: unknown } | null;
@@ -17,33 +24,6 @@ type Transform = PieceRules['transform'];
 
 function then(first: Transform, second: Transform): Transform {
   return (token, isFirst) => second(first(token, isFirst), isFirst);
-}
-
-function replaceRule(config: Record<string, unknown>): Transform | null {
-  const pattern = (config.pattern as { String?: unknown } | undefined)?.String;
-  const content = config.content;
-  if (typeof pattern !== 'string' || pattern === '' || typeof content !== 'string') return null;
-  return (token) => token.replaceAll(pattern, content);
-}
-
-/** Metaspace: the replacement character is a space, and is nothing at all in the first token. */
-function metaspaceRule(config: Record<string, unknown>): Transform {
-  const replacement = typeof config.replacement === 'string' ? config.replacement : '\u2581';
-  const scheme = config.prepend_scheme ?? (config.add_prefix_space === false ? 'never' : 'always');
-  return (token, first) => token.replaceAll(replacement, first && scheme !== 'never' ? '' : ' ');
-}
-
-function stripRule(config: Record<string, unknown>): {
-  content: string;
-  start: number;
-  stop: number;
-} {
-  const count = (value: unknown) => (Number.isInteger(value) ? Math.max(0, value as number) : 0);
-  return {
-    content: typeof config.content === 'string' ? config.content : ' ',
-    start: count(config.start),
-    stop: count(config.stop),
-  };
 }
 
 /** Rules equal to a sequence of decoders, or null where they cannot be applied token by token. */
@@ -93,8 +73,7 @@ export function compileDecoder(
   config: DecoderConfig,
   decodeAll: (tokens: readonly string[]) => string,
 ): DecoderFactory {
-  const whole: DecoderFactory = () => new WholeTextDecoder(decodeAll);
-  if (config === null) return whole;
+  if (config === null) return (eager) => new WholeTextDecoder(decodeAll, eager);
   if (typeof config !== 'object' || typeof config.type !== 'string') {
     throw new TokenizerError('Malformed decoder', {
       expected: 'an object with a type',
@@ -110,5 +89,10 @@ export function compileDecoder(
   }
   if (list.length === 1 && list[0]?.type === 'ByteLevel') return () => new ByteLevelDecoder();
   const rules = pieceRules(list);
-  return rules === null ? whole : (eager) => new PieceDecoder(rules, eager);
+  if (rules !== null) return (eager) => new PieceDecoder(rules, eager);
+  const steps = list.map((decoder) => decoderStep(decoder as NonNullable<DecoderConfig>));
+  if (steps.some((step) => step === null)) return (eager) => new WholeTextDecoder(decodeAll, eager);
+  const chain = (tokens: readonly string[]) =>
+    (steps as DecoderStep[]).reduce((list, step) => step(list), [...tokens]).join('');
+  return (eager) => new WholeTextDecoder(chain, eager);
 }

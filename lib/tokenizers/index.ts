@@ -1,13 +1,8 @@
 export { AutoTokenizer, type AutoTokenizerOptions } from './auto-tokenizer.js';
 export { BatchEncoding, type EncodedIds, type PaddingSide } from './batch-encoding.js';
 export type { ChatMessage } from './chat-template.js';
-export {
-  type ChatTemplateOptions,
-  type DecodeOptions,
-  DecodeStream,
-  PreTrainedTokenizer,
-  type TokenizerCallOptions,
-} from './pretrained-tokenizer.js';
+export { DecodeStream } from './decode-stream.js';
+export { PreTrainedTokenizer } from './pretrained-tokenizer.js';
 export type { AddedToken, SpecialTokenName } from './special-tokens.js';
 export {
   applyPromptTemplate,
@@ -15,3 +10,8 @@ export {
   PROMPT_TEMPLATES,
   type PromptTemplateName,
 } from './templates.js';
+export type {
+  ChatTemplateOptions,
+  DecodeOptions,
+  TokenizerCallOptions,
+} from './tokenizer-options.js';

@@ -1,5 +1,4 @@
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
-import { Callable } from '../generation/callable.js';
 import type { Tensor, TokenIds } from '../tensor.js';
 import { toRows } from '../tensor.js';
 import { warnOnce } from '../warnings.js';
@@ -17,78 +16,21 @@ import {
   renderChat,
   selectChatTemplate,
 } from './chat-template.js';
-import { CleaningDecoder, type TokenDecoder } from './decode-stream.js';
+import { DecodeStream } from './decode-stream.js';
 import { compileDecoder, type DecoderFactory } from './decoder.js';
 import type { Encoder } from './encoder.js';
 import { type PostProcessor, postProcess, specialTokenCount } from './post-processor.js';
-import {
-  SPECIAL_TOKEN_NAMES,
-  type SpecialTokenName,
-  type SpecialTokens,
-} from './special-tokens.js';
+import type { SpecialTokens } from './special-tokens.js';
+import { SpecialTokensMixin } from './special-tokens-mixin.js';
+import { CleaningDecoder, type TokenDecoder } from './token-decoders.js';
+import type {
+  ChatTemplateOptions,
+  DecodeOptions,
+  TokenizerCallOptions,
+} from './tokenizer-options.js';
 
-/** transformers' VERY_LARGE_INTEGER: no length limit is known. */
-const VERY_LARGE = 1e30;
 /** Above this a model_max_length counts as not set. */
 const LARGE = 1e20;
-
-/** Options of a call on the tokenizer; names and defaults are transformers'. */
-export interface TokenizerCallOptions {
-  /** Second text of a pair, or one for each text. */
-  text_pair?: string | readonly string[] | null;
-  /** Put bos, eos and the like in. Default true. */
-  add_special_tokens?: boolean;
-  /** `true` or 'longest': to the longest row; 'max_length': to `max_length`. Default false. */
-  padding?: boolean | 'longest' | 'max_length' | 'do_not_pad';
-  /** Default: the tokenizer's. */
-  padding_side?: PaddingSide;
-  /** Cut rows that are longer than `max_length`. Default false. */
-  truncation?: boolean | 'longest_first' | 'only_first' | 'do_not_truncate';
-  /** In tokens, special ones included. Default: model_max_length. */
-  max_length?: number | null;
-  /** 'pt' (or 'np', true): int64 tensors [rows, length]; a single text is then one row. */
-  return_tensors?: 'pt' | 'np' | boolean | null;
-  /** The same under transformers.js' name. */
-  return_tensor?: 'pt' | 'np' | boolean | null;
-  /** Default false. */
-  return_token_type_ids?: boolean | null;
-  /** Default true. */
-  return_attention_mask?: boolean | null;
-}
-
-/** Options of `decode`. */
-export interface DecodeOptions {
-  /** Leave special tokens out. Default false. */
-  skip_special_tokens?: boolean;
-  /** Take spaces before punctuation away; ignored for BPE vocabularies, as in transformers 5. Default: the tokenizer's. */
-  clean_up_tokenization_spaces?: boolean | null;
-}
-
-/** Options of `apply_chat_template`; what else is given is seen by the template under its name. */
-export interface ChatTemplateOptions {
-  /** A template's text, or the name of one the tokenizer ships. */
-  chat_template?: string | null;
-  /** End with the header of an assistant message. Default false. */
-  add_generation_prompt?: boolean;
-  /** Leave the last message open, so that the model goes on with it. Default false. */
-  continue_final_message?: boolean;
-  /** Give ids rather than text. Default true. */
-  tokenize?: boolean;
-  /** Give a BatchEncoding rather than ids alone. Default true. */
-  return_dict?: boolean;
-  /** JSON schemas of functions. */
-  tools?: readonly unknown[] | null;
-  /** Documents for retrieval-augmented generation. */
-  documents?: readonly unknown[] | null;
-  padding?: TokenizerCallOptions['padding'];
-  truncation?: TokenizerCallOptions['truncation'];
-  max_length?: number | null;
-  return_tensors?: TokenizerCallOptions['return_tensors'];
-  return_tensor?: TokenizerCallOptions['return_tensor'];
-  /** More options for the call on the tokenizer. */
-  tokenizer_kwargs?: TokenizerCallOptions;
-  [name: string]: unknown;
-}
 
 /** Everything a tokenizer is made of; put together by `AutoTokenizer`. */
 export interface TokenizerParts {
@@ -106,7 +48,6 @@ export interface TokenizerParts {
 type Texts = string | readonly string[];
 type WithTensors = { return_tensors: 'pt' | 'np' | true } | { return_tensor: 'pt' | 'np' | true };
 
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the instances are functions (see Callable)
 export interface PreTrainedTokenizer {
   /** Encodes one text or several. */
   (text: Texts, options: TokenizerCallOptions & WithTensors): BatchEncoding<Tensor>;
@@ -118,8 +59,8 @@ export interface PreTrainedTokenizer {
  * Text to token ids and back, with transformers' surface: `tokenizer(text, { return_tensors: 'pt' })`.
  * Made by `AutoTokenizer.from_pretrained`.
  */
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: see above
-export class PreTrainedTokenizer extends Callable {
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the instances are functions (see Callable)
+export class PreTrainedTokenizer extends SpecialTokensMixin {
   /** Side on which rows are padded: 'left' for generation. */
   padding_side: PaddingSide;
   /** Side on which rows are cut. */
@@ -132,15 +73,12 @@ export class PreTrainedTokenizer extends Callable {
   /** Folder or repository it came from. */
   readonly name_or_path: string;
   readonly #encoder: Encoder;
-  readonly #named: Record<SpecialTokenName, string | null>;
-  readonly #additional: readonly string[];
-  readonly #special: Set<number>;
   readonly #postProcessor: PostProcessor;
   readonly #makeDecoder: DecoderFactory;
 
   constructor(parts: TokenizerParts) {
-    super();
-    const { encoder, specialTokens } = parts;
+    const { encoder } = parts;
+    super(parts.specialTokens, (token) => encoder.idOf(token));
     this.padding_side = parts.paddingSide;
     this.truncation_side = parts.truncationSide;
     this.model_max_length = parts.modelMaxLength;
@@ -148,9 +86,6 @@ export class PreTrainedTokenizer extends Callable {
     this.clean_up_tokenization_spaces = parts.cleanUpTokenizationSpaces;
     this.name_or_path = parts.nameOrPath;
     this.#encoder = encoder;
-    this.#named = { ...specialTokens.named };
-    this.#additional = specialTokens.additional;
-    this.#special = new Set(specialTokens.added.filter((t) => t.special).map((t) => t.id));
     this.#postProcessor = parts.postProcessor;
     this.#makeDecoder = compileDecoder(encoder.decoderConfig, (tokens) =>
       encoder.decodeAll(tokens),
@@ -174,113 +109,6 @@ export class PreTrainedTokenizer extends Callable {
       if (token !== undefined) vocab[token] = id;
     });
     return vocab;
-  }
-
-  get bos_token(): string | null {
-    return this.#named.bos_token;
-  }
-  set bos_token(token: string | null) {
-    this.#name('bos_token', token);
-  }
-  get bos_token_id(): number | null {
-    return this.#idOfNamed('bos_token');
-  }
-  get eos_token(): string | null {
-    return this.#named.eos_token;
-  }
-  set eos_token(token: string | null) {
-    this.#name('eos_token', token);
-  }
-  get eos_token_id(): number | null {
-    return this.#idOfNamed('eos_token');
-  }
-  get unk_token(): string | null {
-    return this.#named.unk_token;
-  }
-  set unk_token(token: string | null) {
-    this.#name('unk_token', token);
-  }
-  get unk_token_id(): number | null {
-    return this.#idOfNamed('unk_token');
-  }
-  get pad_token(): string | null {
-    return this.#named.pad_token;
-  }
-  set pad_token(token: string | null) {
-    this.#name('pad_token', token);
-  }
-  get pad_token_id(): number | null {
-    return this.#idOfNamed('pad_token');
-  }
-  get sep_token(): string | null {
-    return this.#named.sep_token;
-  }
-  set sep_token(token: string | null) {
-    this.#name('sep_token', token);
-  }
-  get sep_token_id(): number | null {
-    return this.#idOfNamed('sep_token');
-  }
-  get cls_token(): string | null {
-    return this.#named.cls_token;
-  }
-  set cls_token(token: string | null) {
-    this.#name('cls_token', token);
-  }
-  get cls_token_id(): number | null {
-    return this.#idOfNamed('cls_token');
-  }
-  get mask_token(): string | null {
-    return this.#named.mask_token;
-  }
-  set mask_token(token: string | null) {
-    this.#name('mask_token', token);
-  }
-  get mask_token_id(): number | null {
-    return this.#idOfNamed('mask_token');
-  }
-
-  get additional_special_tokens(): string[] {
-    return [...this.#additional];
-  }
-
-  /** The attributes that are set: `{ bos_token: '<s>', ... }`. */
-  get special_tokens_map(): Record<string, string | string[]> {
-    const map: Record<string, string | string[]> = {};
-    for (const name of SPECIAL_TOKEN_NAMES) {
-      const token = this.#named[name];
-      if (token !== null) map[name] = token;
-    }
-    if (this.#additional.length > 0) map.additional_special_tokens = [...this.#additional];
-    return map;
-  }
-
-  /** Distinct tokens of the special attributes. */
-  get all_special_tokens(): string[] {
-    return [...new Set(Object.values(this.special_tokens_map).flat())];
-  }
-
-  get all_special_ids(): number[] {
-    return this.all_special_tokens.map((token) => this.convert_tokens_to_ids(token) as number);
-  }
-
-  #name(name: SpecialTokenName, token: string | null): void {
-    if (token !== null && typeof token !== 'string')
-      throw invalidArgument(name, 'a string or null', token);
-    const id = token === null ? undefined : this.#encoder.idOf(token);
-    if (token !== null && id === undefined) {
-      throw new InvalidArgumentError(`${name} is not in the vocabulary`, {
-        found: token,
-        remedy: 'Choose a token that the model knows: its embedding has no row for a new one.',
-      });
-    }
-    this.#named[name] = token;
-    if (id !== undefined) this.#special.add(id);
-  }
-
-  #idOfNamed(name: SpecialTokenName): number | null {
-    const token = this.#named[name];
-    return token === null ? null : (this.#encoder.idOf(token) ?? null);
   }
 
   /** Encodes; what calling the tokenizer runs. */
@@ -437,8 +265,7 @@ export class PreTrainedTokenizer extends Callable {
     const tokens: string[] = [];
     for (const id of ids) {
       const token = this.#encoder.tokens[id];
-      if (token !== undefined && !(skip_special_tokens && this.#special.has(id)))
-        tokens.push(token);
+      if (token !== undefined && !(skip_special_tokens && this.isSpecial(id))) tokens.push(token);
     }
     return tokens;
   }
@@ -557,40 +384,3 @@ export class PreTrainedTokenizer extends Callable {
     return return_dict ? encoding : encoding.input_ids;
   }
 }
-
-/** Incremental decoding of one sequence; see {@link PreTrainedTokenizer.decodeStream}. */
-export class DecodeStream {
-  readonly #decoder: TokenDecoder;
-  readonly #tokens: (ids: readonly number[]) => string[];
-
-  /** @internal */
-  constructor(decoder: TokenDecoder, tokens: (ids: readonly number[]) => string[]) {
-    this.#decoder = decoder;
-    this.#tokens = tokens;
-  }
-
-  /** Text that these ids settle; '' while a character is not whole. O(1) a token. */
-  push(ids: number | readonly number[]): string {
-    let text = '';
-    for (const token of this.#tokens(typeof ids === 'number' ? [ids] : ids)) {
-      text += this.#decoder.push(token);
-    }
-    return text;
-  }
-
-  /**
-   * Takes ids whose text is not to be shown, a prompt, at the start of a stream. Should they end
-   * inside a character, the bytes that complete it are not shown either.
-   */
-  skip(ids: readonly number[]): void {
-    this.push(ids);
-    this.#decoder.conceal();
-  }
-
-  /** Ends the text and gives what was held back: U+FFFD for bytes that never made a character. */
-  finish(): string {
-    return this.#decoder.finish();
-  }
-}
-
-export { VERY_LARGE as VERY_LARGE_INTEGER };

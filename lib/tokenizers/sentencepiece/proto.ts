@@ -81,17 +81,23 @@ class Reader {
     return at;
   }
 
-  /** A varint as a number; bits above 53 are dropped, as no field read here has them. */
-  varint(): number {
+  /** The low 49 bits of a varint, enough for a length; and whether any above them is set. */
+  #varint(): { value: number; more: boolean } {
     let value = 0;
-    let scale = 1;
+    let more = false;
     for (let i = 0; i < 10; i++) {
       const byte = this.#view.getUint8(this.#need(1));
-      if (i < 7) value += (byte & 0x7f) * scale;
-      scale *= 128;
-      if (byte < 0x80) return value;
+      if (i < 7) value += (byte & 0x7f) * 128 ** i;
+      else if ((byte & 0x7f) !== 0) more = true;
+      if (byte < 0x80) return { value, more };
     }
     throw this.fail('a varint has more than 10 bytes');
+  }
+
+  /** A varint that is no more than a file can hold. */
+  varint(): number {
+    const { value, more } = this.#varint();
+    return more ? Number.MAX_SAFE_INTEGER : value;
   }
 
   /** Field number and wire type of the next field. */
@@ -106,8 +112,9 @@ class Reader {
     if (wire !== wanted) throw this.fail(`wire type of field ${field}`, wanted, wire);
   }
 
+  /** Two's complement: a negative number has all 64 bits. */
   int32(): number {
-    return this.varint() | 0;
+    return this.#varint().value | 0;
   }
 
   float(): number {
