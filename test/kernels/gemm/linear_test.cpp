@@ -220,6 +220,36 @@ KOMT_KERNEL_TEST(linear_repeats_bit_for_bit) {
   }
 }
 
+// Two products in a row, the second launched to overlap the first whose output it reads.
+template <class T>
+void test_overlap(int rows) {
+  Case c("%s m=%d", type_name<T>(), rows);
+  const Product<T> first({rows, 72, 40}, 11, false);
+  DeviceBuffer<T> input(first.input), first_weight(first.weight), hidden(std::size_t(rows) * 72);
+  Product<T> second({rows, 33, 72}, 12, true);
+  DeviceBuffer<T> second_weight(second.weight);
+  DeviceBuffer<float> no_bias(first.bias), bias(second.bias), output(std::size_t(rows) * 33);
+  LinearArgs args = first.args(input, first_weight, no_bias);
+  args.output = hidden.data();
+  args.programmatic_dependent_launch = true;
+  LinearArgs next = second.args(hidden, second_weight, bias);
+  next.output = output.data();
+  next.output_type = ElementType::f32;
+  next.programmatic_dependent_launch = true;
+  if (!c.ran(linear(args, nullptr))) return;
+  hidden.poison();
+  if (!c.check(linear(args, nullptr) == cudaSuccess, "first launch")) return;
+  if (!c.ran(linear(next, nullptr))) return;
+  c.close("output", output.host(), second.result(hidden.host()), product_tolerance<float>(72), 33);
+}
+
+KOMT_KERNEL_TEST(linear_programmatic_dependent_launch) {
+  for (const int rows : {1, 20}) {
+    test_overlap<half>(rows);
+    test_overlap<bfloat16>(rows);
+  }
+}
+
 KOMT_KERNEL_TEST(linear_refuses) {
   DeviceBuffer<half> buffer(4096);
   LinearArgs good;
