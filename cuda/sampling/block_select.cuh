@@ -1,0 +1,130 @@
+// What a block finds in a list without sorting it: where a cumulative sum over sorted keys passes a
+// limit, and the matches of a predicate in order.
+//
+// Every sum here is of integers, so atomics in any order give one result.
+#pragma once
+
+#include "common/reduce.cuh"
+
+namespace komt::kernels {
+
+// One row has one block, as large as a block can be: its passes over the row are bound by latency.
+inline constexpr int kSampleThreads = 1024;
+inline constexpr int kSampleWarps = kSampleThreads / 32;
+
+using Amount = unsigned long long;
+
+struct SelectShared {
+  static constexpr int kBuckets = 4096;
+  Amount histogram[kBuckets];
+  Amount warp_sums[kSampleWarps];
+  Amount before;
+  Amount at;
+  int bucket;
+  int warp_counts[2][kSampleWarps];
+};
+
+// The key at which a cumulative sum passed.
+struct Cut {
+  bool passed;        // false: not even all of it does
+  std::uint32_t key;
+  Amount before;      // of all smaller keys
+  Amount at;          // of this key
+};
+
+// The bucket at which `before` plus the histogram's cumulative sum passes, into shared.bucket (-1:
+// none), with the sum of those below it and its own amount. Ends without a barrier behind the reading
+// of the histogram.
+template <class Passes>
+__device__ __forceinline__ void find_bucket(SelectShared& shared, Amount before, Passes passes) {
+  constexpr int kPerThread = SelectShared::kBuckets / kSampleThreads;
+  const int lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / 32;
+  const Amount* mine = shared.histogram + threadIdx.x * kPerThread;
+  Amount sum = 0;
+#pragma unroll
+  for (int i = 0; i < kPerThread; ++i) sum += mine[i];
+  Amount inclusive = sum;
+#pragma unroll
+  for (int offset = 1; offset < 32; offset *= 2) {
+    const Amount below = __shfl_up_sync(kFullWarp, inclusive, offset);
+    if (lane >= offset) inclusive += below;
+  }
+  if (lane == 31) shared.warp_sums[warp] = inclusive;
+  if (threadIdx.x == 0) shared.bucket = -1;
+  __syncthreads();
+  Amount running = before + inclusive - sum;
+  for (int w = 0; w < warp; ++w) running += shared.warp_sums[w];
+  if (!passes(running) && passes(running + sum)) {
+    int i = 0;
+    while (!passes(running + mine[i])) running += mine[i++];
+    shared.bucket = threadIdx.x * kPerThread + i;
+    shared.before = running;
+    shared.at = mine[i];
+  }
+  __syncthreads();
+}
+
+// Over elements i < count in ascending order of key_of(i), the key with which the sum of amount_of(i)
+// first passes. `passes` is monotonic and false of zero. Three passes over the list, by 12, 12 and 8
+// bits of the key.
+template <class KeyOf, class AmountOf, class Passes>
+__device__ __forceinline__ Cut find_cut(SelectShared& shared, int count, KeyOf key_of,
+                                        AmountOf amount_of, Passes passes) {
+  Cut cut{false, 0, 0, 0};
+  int shift = 20;
+  for (int level = 0; level < 3; ++level) {
+    __syncthreads();  // whoever still reads the last histogram
+    for (int i = threadIdx.x; i < SelectShared::kBuckets; i += kSampleThreads) {
+      shared.histogram[i] = 0;
+    }
+    __syncthreads();
+    const int digit_bits = level < 2 ? 12 : 8;
+    const int prefix_shift = shift + digit_bits;
+    for (int i = threadIdx.x; i < count; i += kSampleThreads) {
+      const std::uint32_t key = key_of(i);
+      if (level == 0 || key >> prefix_shift == cut.key >> prefix_shift) {
+        atomicAdd(&shared.histogram[key >> shift & ((1u << digit_bits) - 1)], amount_of(i));
+      }
+    }
+    __syncthreads();
+    find_bucket(shared, cut.before, passes);
+    if (shared.bucket < 0) return cut;
+    cut.key |= static_cast<std::uint32_t>(shared.bucket) << shift;
+    cut.before = shared.before;
+    cut.at = shared.at;
+    shift = level == 0 ? 8 : 0;
+  }
+  cut.passed = true;
+  return cut;
+}
+
+// visit(rank, i) for the elements that match(i), rank counting them from 0 in ascending i; returns how
+// many there are. Both run in the same thread for one i, with all matches of earlier elements and of
+// the neighbouring kSampleThreads before their visits: visits may overwrite elements up to `rank`.
+template <class Match, class Visit>
+__device__ __forceinline__ int for_each_match(SelectShared& shared, int count, Match match,
+                                              Visit visit) {
+  const int lane = threadIdx.x % 32;
+  const int warp = threadIdx.x / 32;
+  int total = 0;
+  int buffer = 0;
+  __syncthreads();  // earlier writes to the list, and earlier readers of the counts
+  for (int first = 0; first < count; first += kSampleThreads) {
+    const int i = first + threadIdx.x;
+    const bool matches = i < count && match(i);
+    const unsigned votes = __ballot_sync(kFullWarp, matches);
+    if (lane == 0) shared.warp_counts[buffer][warp] = __popc(votes);
+    __syncthreads();
+    const int counted = shared.warp_counts[buffer][lane];
+    const int before = warp_sum(lane < warp ? counted : 0);
+    if (matches) visit(total + before + __popc(votes & ((1u << lane) - 1)), i);
+    total += warp_sum(counted);
+    // The next round counts into the other half, so one barrier a round is enough.
+    buffer ^= 1;
+  }
+  __syncthreads();  // the visits' writes
+  return total;
+}
+
+}  // namespace komt::kernels
