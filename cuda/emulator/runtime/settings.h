@@ -1,0 +1,21 @@
+// What control.h sets, as the rest of the emulator reads it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace komt::emulator {
+
+struct Settings {
+  std::atomic<std::uint64_t> seed;
+  std::atomic<std::uint64_t> seeded;    // how often the seed was set: everything random starts anew
+  std::atomic<std::uint64_t> launches;  // since then
+  std::atomic<int> worker_threads;
+  std::atomic<double> watchdog_seconds;
+  std::atomic<bool> host_access_check;
+};
+
+// First use reads the environment.
+Settings& settings();
+
+}  // namespace komt::emulator
