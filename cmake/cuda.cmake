@@ -1,5 +1,4 @@
-# CUDA is found, not demanded. Sets KOMT_WITH_CUDA and, where it is on, builds the kernels as an
-# object library; komt_link_cuda(target) gives a target the backend.
+# CUDA is found, not demanded: gives the addon its CUDA backend where there is a toolkit.
 set(KOMT_WITH_CUDA OFF)
 
 # nvcc from CUDACXX, CUDA_HOME, PATH, then the usual places.
@@ -22,9 +21,6 @@ if(NOT KOMT_CUDA STREQUAL "OFF")
     message(STATUS "No CUDA toolkit found: the CPU backend only")
   endif()
 endif()
-
-komt_sources(cuda_host_sources cuda_host)
-komt_sources(cuda_kernel_sources cuda_kernels)
 
 if(KOMT_WITH_CUDA)
   # Must be known before the language is enabled. The GPUs that are here; on a machine without one
@@ -59,14 +55,9 @@ if(KOMT_WITH_CUDA)
 
   add_library(komt_cuda OBJECT ${cuda_host_sources})
   target_include_directories(komt_cuda PUBLIC native cuda ${CUDAToolkit_INCLUDE_DIRS})
-endif()
 
-function(komt_link_cuda target)
-  if(KOMT_WITH_CUDA)
-    string(REPLACE ";" ", " archs "${KOMT_CUDA_ARCHS}")
-    target_compile_definitions(komt_core PRIVATE KOMT_WITH_CUDA)
-    target_compile_definitions(${target} PRIVATE KOMT_CUDA_ARCHITECTURES="${archs}")
-    target_include_directories(komt_core PRIVATE cuda ${CUDAToolkit_INCLUDE_DIRS})
-    target_link_libraries(${target} PRIVATE komt_cuda komt_kernels CUDA::cudart_static)
-  endif()
-endfunction()
+  string(REPLACE ";" ", " archs "${KOMT_CUDA_ARCHS}")
+  target_compile_definitions(komt_core PRIVATE KOMT_WITH_CUDA)
+  target_compile_definitions(komt PRIVATE KOMT_CUDA_ARCHITECTURES="${archs}")
+  target_link_libraries(komt PRIVATE komt_cuda komt_kernels CUDA::cudart_static)
+endif()
