@@ -243,7 +243,7 @@ void Block::spin(SourceLocation where) {
     yield();
     if (spins_ != 0) spins_ = spins > spins_ ? spins : spins_;
   }
-  if (spins_ % kClockEvery != 0) return;
+  if (spins_ == 0 || spins_ % kClockEvery != 0) return;  // 0: others got ahead meanwhile
   if (spins_ == kClockEvery) {
     spinning_since_ = Clock::now();
   } else if (std::chrono::duration<double>(Clock::now() - spinning_since_).count() >
