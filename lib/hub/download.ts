@@ -18,7 +18,7 @@ import { claimPartial, releasePartial } from './partial.js';
 import type { FileProgress } from './progress.js';
 
 /** Waits between tries, in milliseconds. A try that brought bytes begins them anew. */
-const RETRY_DELAYS = [100, 400, 1600, 6400];
+const RETRY_DELAYS = [100, 300, 900, 2700];
 
 /** What came is wrong, or takes space that is lacking: it is not kept to continue from. */
 class UselessPartialError extends DownloadError {
@@ -32,9 +32,10 @@ function startHash(file: RemoteFile): Hash {
   return createHash('sha1').update(`blob ${file.size}\0`);
 }
 
-/** Errors of the cache's file system, in the library's words. */
+/** Errors of the cache's file system, in the library's words; every other error as it is. */
 export function cacheError(error: unknown, path: string): unknown {
-  const { code } = error as NodeJS.ErrnoException;
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (syscall === undefined) return error;
   if (code === 'ENOSPC' || code === 'EDQUOT') {
     return new UselessPartialError('The disk of the cache is full', {
       file: path,
@@ -42,14 +43,16 @@ export function cacheError(error: unknown, path: string): unknown {
       cause: error,
     });
   }
-  if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS') {
-    return new HubError('No permission to write to the cache', {
+  const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
+  return new HubError(
+    denied ? 'No permission to write to the cache' : 'Writing to the cache failed',
+    {
       file: path,
+      found: denied ? undefined : code,
       remedy: 'Point HF_HUB_CACHE or cache_dir to a folder of your own.',
       cause: error,
-    });
-  }
-  return error;
+    },
+  );
 }
 
 async function checkSpace(folder: string, bytes: number): Promise<void> {
@@ -217,7 +220,8 @@ export async function downloadBlob(
     await transferTo(partial, target, file, progress);
     await rename(partial, blob);
   } catch (error) {
-    const worded = cacheError(error, blob);
+    // A callback may throw an error of the file system too, which is the caller's.
+    const worded = progress.threw(error) ? error : cacheError(error, blob);
     if (partial !== undefined) {
       if (worded instanceof UselessPartialError) await rm(partial, { force: true });
       else await releasePartial(blob, partial);

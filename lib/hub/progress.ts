@@ -26,6 +26,7 @@ const INTERVAL = 100;
 /** Reports the transfer of one file, not more often than a person can see. */
 export class FileProgress {
   private last = 0;
+  private thrown?: { error: unknown };
 
   constructor(
     private readonly callback: ProgressCallback | undefined,
@@ -53,12 +54,22 @@ export class FileProgress {
     this.report('done', this.total);
   }
 
+  /** True for what the callback threw. */
+  threw(error: unknown): boolean {
+    return this.thrown !== undefined && this.thrown.error === error;
+  }
+
   private report(status: ProgressInfo['status'], loaded?: number): void {
     const { name, file, total } = this;
     const counted =
       loaded === undefined
         ? undefined
         : { loaded, progress: total === 0 ? 100 : (100 * loaded) / total };
-    this.callback?.({ status, name, file, total, ...counted });
+    try {
+      this.callback?.({ status, name, file, total, ...counted });
+    } catch (error) {
+      this.thrown = { error };
+      throw error;
+    }
   }
 }

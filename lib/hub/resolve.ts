@@ -119,7 +119,9 @@ async function fromCache(
     subject: repo,
     expected: found ? found.missing.join(', ') : 'a snapshot of this revision',
     file: found ? found.folder : cache.snapshot(''),
-    remedy: 'Download it once with the network, or give a local folder.',
+    remedy: cause
+      ? 'Check the network connection, a proxy, and HF_ENDPOINT; or give a local folder.'
+      : 'Download it once with the network, or give a local folder.',
     cause,
   });
 }
@@ -238,6 +240,7 @@ export async function resolveModelDir(idOrPath: string, options: HubOptions = {}
     return await fromHub(target, cache, subfolder, options);
   } catch (error) {
     if (!(error instanceof ConnectionError)) throw error;
-    return fromCache(cache, target, subfolder, patterns, error.message, error);
+    const why = `${target.endpoint} cannot be reached (${error.found})`;
+    return fromCache(cache, target, subfolder, patterns, why, error);
   }
 }
