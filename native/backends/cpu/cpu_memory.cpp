@@ -1,5 +1,6 @@
 #include "backends/cpu/cpu_memory.h"
 
+#include <cstdint>
 #include <new>
 #include <string>
 
@@ -67,7 +68,10 @@ int64_t CpuWeight::stride_of(int64_t cols) {
 
 CpuWeight::CpuWeight(DType dtype, int64_t rows, int64_t cols, const char* name)
     : Weight(dtype, rows, cols), stride_(stride_of(cols)) {
-  buffer_ = allocate_host(size_t(rows * stride_) * size_of(dtype), name);
+  // Sizes beyond all memory are asked for as the largest one, which is refused with its name.
+  const size_t row_bytes = size_t(stride_) * size_of(dtype);
+  const bool fits = row_bytes == 0 || size_t(rows) <= SIZE_MAX / row_bytes;
+  buffer_ = allocate_host(fits ? size_t(rows) * row_bytes : SIZE_MAX, name);
 }
 
 }  // namespace komt::cpu
