@@ -72,6 +72,7 @@ export class TokenizerJsonEncoder implements Encoder {
     this.modelSize = Object.keys(model.vocab as object).length;
     for (const [token, id] of this.#engine.get_vocab()) this.tokens[id] = token;
     if (type === 'Unigram' && model.byte_fallback === true) this.#addByteFallback();
+    if (isObject(json.pre_tokenizer)) this.#completeMetaspace(json.pre_tokenizer);
   }
 
   idOf(token: string): number | undefined {
@@ -86,6 +87,24 @@ export class TokenizerJsonEncoder implements Encoder {
     return this.#engine.decoder === null
       ? tokens.join(' ')
       : this.#engine.decoder.decode([...tokens]);
+  }
+
+  /** The engine's Metaspace knows neither `split` (default true) nor the older `add_prefix_space`. */
+  #completeMetaspace(config: JsonObject): void {
+    if (config.type !== 'Metaspace') return;
+    const metaspace = this.#engine.pre_tokenizer as unknown as {
+      replacement: string;
+      prepend_scheme: string;
+      pre_tokenize_text(text: string, options: unknown): string[];
+    };
+    if (config.prepend_scheme === undefined && config.add_prefix_space === false) {
+      metaspace.prepend_scheme = 'never';
+    }
+    if (config.split === false) return;
+    const replaceSpaces = metaspace.pre_tokenize_text.bind(metaspace);
+    const boundary = new RegExp(`(?=${escapeRegExp(metaspace.replacement)})`, 'u');
+    metaspace.pre_tokenize_text = (text, options) =>
+      replaceSpaces(text, options).flatMap((words) => words.split(boundary));
   }
 
   /** The engine's unigram model knows no byte fallback: what it could not split becomes bytes here. */

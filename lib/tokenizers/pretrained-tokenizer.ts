@@ -53,6 +53,7 @@ export interface PreTrainedTokenizer {
   (text: Texts, options: TokenizerCallOptions & WithTensors): BatchEncoding<Tensor>;
   (text: string, options?: TokenizerCallOptions): BatchEncoding<number[]>;
   (text: readonly string[], options?: TokenizerCallOptions): BatchEncoding<number[][]>;
+  (text: Texts, options?: TokenizerCallOptions): BatchEncoding;
 }
 
 /**
