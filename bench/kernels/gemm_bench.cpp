@@ -1,4 +1,5 @@
 // The matrix products of Llama 2 7B and 13B: one row, a few rows, a prompt.
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,15 +23,59 @@ struct Layer {
 };
 
 const std::vector<Layer> kLayers = {
-    {"7B qkv", 12288, 4096, LinearEpilogue::store, true},
+    {"7B qkv", 12288, 4096, LinearEpilogue::rope_append, true},
     {"7B o", 4096, 4096, LinearEpilogue::residual_add, false},
     {"7B gate+up", 22016, 4096, LinearEpilogue::silu_gate, true},
     {"7B down", 4096, 11008, LinearEpilogue::residual_add, false},
-    {"13B qkv", 15360, 5120, LinearEpilogue::store, true},
+    {"13B qkv", 15360, 5120, LinearEpilogue::rope_append, true},
     {"13B o", 5120, 5120, LinearEpilogue::residual_add, false},
     {"13B gate+up", 27648, 5120, LinearEpilogue::silu_gate, true},
     {"13B down", 5120, 13824, LinearEpilogue::residual_add, false},
     {"13B lm_head", 32000, 5120, LinearEpilogue::store, true},
+};
+
+// One sequence without grouped heads, its tokens in order from position 0 on.
+template <class T>
+struct Sequence {
+  static constexpr int kHeadDim = 128;
+
+  Sequence(int rows, int qkv_columns)
+      : heads(qkv_columns / 3 / kHeadDim),
+        positions(ascending(rows)),
+        sequence_ids(std::vector<std::int32_t>(std::size_t(rows), 0)),
+        pages(ascending((rows + 63) / 64)),
+        cos(std::size_t(rows) * kHeadDim / 2),
+        sin(std::size_t(rows) * kHeadDim / 2),
+        keys(std::size_t(rows + 63) / 64 * 64 * heads * kHeadDim),
+        values(std::size_t(rows + 63) / 64 * 64 * heads * kHeadDim) {}
+
+  kernels::RopeAppend args(int i) const {
+    kernels::RopeAppend r;
+    r.positions = positions.data();
+    r.rope_rows = positions.data();
+    r.sequence_ids = sequence_ids.data();
+    r.block_table = pages.data();
+    r.block_table_stride = 1;
+    r.cos = cos.at(0);
+    r.sin = sin.at(0);
+    r.keys = keys.at(i);
+    r.values = values.at(i);
+    r.num_heads = heads;
+    r.num_kv_heads = heads;
+    r.head_dim = kHeadDim;
+    return r;
+  }
+
+  static std::vector<std::int32_t> ascending(int count) {
+    std::vector<std::int32_t> result(std::size_t(count), 0);
+    for (int i = 0; i < count; ++i) result[std::size_t(i)] = i;
+    return result;
+  }
+
+  int heads;
+  Uploaded<std::int32_t> positions, sequence_ids, pages;
+  Rotating<float> cos, sin;
+  Rotating<T> keys, values;
 };
 
 template <class T>
@@ -48,6 +93,8 @@ void measure(const Layer& layer, int rows, ElementType type) {
   args.epilogue = layer.epilogue;
   args.output_type = layer.epilogue == LinearEpilogue::residual_add ? ElementType::f32 : type;
   args.norm_eps = 1e-5f;
+  std::optional<Sequence<T>> sequence;
+  if (layer.epilogue == LinearEpilogue::rope_append) sequence.emplace(rows, layer.n);
   const bool fused = layer.norm && kernels::linear_fuses_norm(args);
   const double us = microseconds([&](int i, cudaStream_t stream) {
     LinearArgs a = args;
@@ -55,6 +102,7 @@ void measure(const Layer& layer, int rows, ElementType type) {
     a.input = fused ? static_cast<const void*>(float_input.at(i)) : input.at(i);
     a.norm_weight = fused ? norm.at(i) : nullptr;
     a.output = output.at(i);
+    if (sequence) a.rope = sequence->args(i);
     a.programmatic_dependent_launch = true;
     return linear(a, stream);
   });

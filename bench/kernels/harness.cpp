@@ -176,6 +176,13 @@ void* allocate_normal(std::size_t count, float deviation, int element) {
   return data;
 }
 
+void* upload(const void* host, std::size_t bytes) {
+  void* data = nullptr;
+  if (!check(cudaMalloc(&data, bytes), "cudaMalloc")) return nullptr;
+  check(cudaMemcpy(data, host, bytes, cudaMemcpyHostToDevice), "upload");
+  return data;
+}
+
 void release(void* p) { cudaFree(p); }
 
 }  // namespace detail

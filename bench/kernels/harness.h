@@ -18,6 +18,8 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <type_traits>
+#include <vector>
 
 #include "common/element.cuh"
 #include "common/platform.cuh"
@@ -53,8 +55,25 @@ std::size_t l2_bytes();
 
 namespace detail {
 void* allocate_normal(std::size_t count, float deviation, int element);  // 0 f32, 1 f16, 2 bf16
+void* upload(const void* host, std::size_t bytes);
 void release(void* p);
 }  // namespace detail
+
+// Device copy of small host data (indices, tables).
+template <class T>
+class Uploaded {
+ public:
+  explicit Uploaded(const std::vector<T>& values)
+      : data_(static_cast<T*>(detail::upload(values.data(), values.size() * sizeof(T)))) {}
+  ~Uploaded() { detail::release(data_); }
+  Uploaded(const Uploaded&) = delete;
+  Uploaded& operator=(const Uploaded&) = delete;
+
+  T* data() const { return data_; }
+
+ private:
+  T* data_;
+};
 
 // `count` normally distributed elements, in as many copies as twice L2 takes; at(i) walks through
 // them.
