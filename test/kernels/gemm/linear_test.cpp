@@ -281,6 +281,8 @@ KOMT_KERNEL_TEST(linear_refuses) {
     a.n = 5;
   });
   refused("rope without tables", [](LinearArgs& a) { a.epilogue = LinearEpilogue::rope_append; });
+  refused("an epilogue that there isn't",
+          [](LinearArgs& a) { a.epilogue = static_cast<LinearEpilogue>(9); });
   Case none("no rows");
   LinearArgs args = good;
   args.rows = 0;

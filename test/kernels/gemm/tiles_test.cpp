@@ -192,6 +192,12 @@ KOMT_KERNEL_TEST(gemm_wide_tile_epilogues) {
   }
 }
 
+KOMT_KERNEL_TEST(gemm_unknown_tile) {
+  Case c("tile 99");
+  c.refused(launch_tile<half>(static_cast<TileId>(99), {}));
+  c.refused(launch_tile<bfloat16>(static_cast<TileId>(99), {}));
+}
+
 // Which tile: narrow for few rows, wide for many, on a device of 132 SMs.
 KOMT_KERNEL_TEST(gemm_tile_selection) {
   const auto selects = [](Shape s, TileId expected) {
