@@ -49,7 +49,8 @@ function wordEnd(text: string): number {
 /**
  * Prints text while it is generated. The pieces joined are `tokenizer.decode` of all ids streamed, spaces
  * and newlines included, and no piece holds a U+FFFD because a character is not whole yet; bytes that
- * never become one are U+FFFD. Override `on_finalized_text` to send the text elsewhere.
+ * never become one are U+FFFD (see `PreTrainedTokenizer.decodeStream`). With `skip_prompt`, bytes that
+ * complete the prompt's last character are not shown. Override `on_finalized_text` to send the text elsewhere.
  */
 export class TextStreamer extends BaseStreamer {
   readonly tokenizer: PreTrainedTokenizer;

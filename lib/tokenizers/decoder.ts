@@ -8,6 +8,7 @@ import {
 } from './decoder-chain.js';
 import {
   ByteLevelDecoder,
+  type PieceCache,
   PieceDecoder,
   type PieceRules,
   type TokenDecoder,
@@ -89,7 +90,10 @@ export function compileDecoder(
   }
   if (list.length === 1 && list[0]?.type === 'ByteLevel') return () => new ByteLevelDecoder();
   const rules = pieceRules(list);
-  if (rules !== null) return (eager) => new PieceDecoder(rules, eager);
+  if (rules !== null) {
+    const cache: PieceCache = new Map();
+    return (eager) => new PieceDecoder(rules, eager, cache);
+  }
   const steps = list.map((decoder) => decoderStep(decoder as NonNullable<DecoderConfig>));
   if (steps.some((step) => step === null)) return (eager) => new WholeTextDecoder(decodeAll, eager);
   const chain = (tokens: readonly string[]) =>

@@ -250,7 +250,9 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
 
   /**
    * Decodes token by token; for streamers. The joined pieces equal `decode` of all ids, and no piece has
-   * a U+FFFD for a character that is not whole yet.
+   * a U+FFFD for a character that is not whole yet. One difference cannot be avoided: where a run of byte
+   * tokens is no UTF-8, `decode` gives U+FFFD for all of it (as Hugging Face does), a stream only from the
+   * wrong byte on, because the characters before it have been given out.
    */
   decodeStream(options: DecodeOptions = {}): DecodeStream {
     return new DecodeStream(this.#decoder(true, options), (ids) => this.#shown(ids, options));

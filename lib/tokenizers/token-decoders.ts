@@ -36,6 +36,9 @@ export interface PieceRules {
   strip: { content: string; count: number };
 }
 
+/** Text, or the byte, of tokens that do not come first. As large as the vocabulary at most. */
+export type PieceCache = Map<string, string | number>;
+
 /**
  * Decoder of SentencePiece-style vocabularies (`Replace`, `ByteFallback`, `Fuse`, `Strip`, `Metaspace`).
  *
@@ -46,6 +49,7 @@ export interface PieceRules {
  */
 export class PieceDecoder implements TokenDecoder {
   readonly #rules: PieceRules;
+  readonly #cache: PieceCache;
   readonly #eager: boolean;
   readonly #utf8 = new Utf8Assembler();
   #first = true;
@@ -55,17 +59,18 @@ export class PieceDecoder implements TokenDecoder {
   #runInvalid = false;
   #concealed = 0;
 
-  constructor(rules: PieceRules, eager: boolean) {
+  /** @param cache shared by all decoders of the same rules. */
+  constructor(rules: PieceRules, eager: boolean, cache: PieceCache) {
     this.#rules = rules;
+    this.#cache = cache;
     this.#eager = eager;
     this.#toStrip = rules.strip.count;
   }
 
   push(token: string): string {
-    const piece = this.#rules.transform(token, this.#first);
+    const piece = this.#first ? this.#read(token, true) : this.#cached(token);
     this.#first = false;
-    const byte = this.#rules.byteFallback ? byteOfToken(piece) : -1;
-    if (byte >= 0) return this.#strip(this.#pushByte(byte));
+    if (typeof piece === 'number') return this.#strip(this.#pushByte(piece));
     return this.#strip(this.#endRun() + piece);
   }
 
@@ -84,6 +89,21 @@ export class PieceDecoder implements TokenDecoder {
     // A text whose first character began before is not at its start: nothing to strip.
     this.#first = this.#concealed === 0;
     this.#toStrip = this.#concealed === 0 ? this.#rules.strip.count : 0;
+  }
+
+  #cached(token: string): string | number {
+    let piece = this.#cache.get(token);
+    if (piece === undefined) {
+      piece = this.#read(token, false);
+      this.#cache.set(token, piece);
+    }
+    return piece;
+  }
+
+  #read(token: string, first: boolean): string | number {
+    const text = this.#rules.transform(token, first);
+    const byte = this.#rules.byteFallback ? byteOfToken(text) : -1;
+    return byte >= 0 ? byte : text;
   }
 
   #pushByte(byte: number): string {
