@@ -158,7 +158,7 @@ export function weightSources(
   });
 }
 
-/** Some exports drop the `model.` prefix, or leave a tied lm_head out though config.json says untied. */
+/** Some exports drop the `model.` prefix. */
 function findTensor(
   checkpoint: Checkpoint,
   name: string,
@@ -214,7 +214,11 @@ export function autoDType(
 }
 
 /** config.json as the engine takes it. */
-export function nativeConfig(config: PretrainedConfig, dtype: ComputeDType): NativeModelConfig {
+export function nativeConfig(
+  config: PretrainedConfig,
+  dtype: ComputeDType,
+  cache_tokens = 0,
+): NativeModelConfig {
   if (config.head_dim % 8 !== 0) {
     throw new UnsupportedModelError('This head size cannot be run', {
       subject: 'head_dim',
@@ -237,6 +241,7 @@ export function nativeConfig(config: PretrainedConfig, dtype: ComputeDType): Nat
       type === 'sliding_attention' ? (config.sliding_window ?? 0) : 0,
     ),
     rope: ropeFrequencies(config.rope, config.head_dim, config.max_position_embeddings),
+    cache_tokens,
     dtype,
   };
 }

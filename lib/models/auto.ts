@@ -1,5 +1,5 @@
 import { openCheckpoint } from '../checkpoint/open.js';
-import { FileNotFoundError, InvalidArgumentError } from '../errors.js';
+import { FileNotFoundError, InvalidArgumentError, invalidArgument } from '../errors.js';
 import { GenerationConfig } from '../generation/configuration.js';
 
 import { type HubOptions, type ProgressCallback, resolveModelDir } from '../hub/index.js';
@@ -25,6 +25,11 @@ export interface ModelOptions extends Omit<HubOptions, 'patterns'> {
   config?: PretrainedConfig;
   /** CPU threads of this model; 0 = one per core this process may use. Default: KOMT_NUM_THREADS, else 0. */
   num_threads?: number;
+  /**
+   * Tokens of all sequences together that the key/value cache of a GPU holds. Default: four of the
+   * model's longest sequences, as far as memory goes. On the CPU the cache grows by itself.
+   */
+  cache_tokens?: number;
   /** HF's switch for the safetensors format: true demands it, false prefers pytorch_model.bin. */
   use_safetensors?: boolean;
 }
@@ -37,6 +42,13 @@ function threadCount(option: number | undefined): number {
     );
   }
   return value;
+}
+
+function cacheTokens(option: number | undefined): number {
+  if (option !== undefined && (!Number.isInteger(option) || option < 1 || option > 2 ** 30)) {
+    throw invalidArgument('cache_tokens', 'a positive integer', option);
+  }
+  return option ?? 0;
 }
 
 function chosenDType(options: ModelOptions): ComputeDType | 'auto' {
@@ -109,7 +121,7 @@ export class AutoModelForCausalLM {
     const dtype = requested === 'auto' ? autoDType(checkpoint, config, cuda) : requested;
     const generation_config = await defaultGeneration(folder, config);
     const engine = await Engine.load({
-      config: nativeConfig(config, dtype),
+      config: nativeConfig(config, dtype, cacheTokens(options.cache_tokens)),
       sources: weightSources(config, checkpoint),
       placement,
       threads,

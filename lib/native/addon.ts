@@ -51,6 +51,8 @@ export interface NativeModelConfig {
   rms_norm_eps: number;
   tie_word_embeddings: boolean;
   sliding_window: Int32Array;
+  /** 0 = by itself. */
+  cache_tokens: number;
   rope: NativeRope;
   dtype: ComputeDType;
 }

@@ -122,6 +122,7 @@ ModelConfig read_config(Napi::Object o) {
   for (const int32_t window : read_ints(field(o, "sliding_window"), "sliding_window")) {
     c.sliding_window.push_back(window);
   }
+  c.cache_tokens = read_int(o, "cache_tokens");
   c.dtype = read_dtype(read_string(o, "dtype"));
   const auto rope = field(o, "rope").As<Napi::Object>();
   const auto frequencies = field(rope, "inv_freq").As<Napi::Float32Array>();

@@ -34,6 +34,9 @@ struct ModelConfig {
   /// Per layer: tokens a query sees, itself included; 0 = all. Empty = 0 everywhere.
   std::vector<int> sliding_window;
   RopeConfig rope;
+  /// Tokens the key/value cache holds on backends that size it once; 0 = four of the longest
+  /// sequences, as far as memory goes.
+  int cache_tokens = 0;
   /// Type the matrices are kept in.
   DType dtype = DType::f32;
 

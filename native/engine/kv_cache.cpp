@@ -22,11 +22,12 @@ void BlockAllocator::require(int count) {
   for (int b = int(references_.size()) - 1; b >= have; --b) fresh.push_back(b);
   free_.insert(free_.begin(), fresh.begin(), fresh.end());
   if (int(free_.size()) < count) {
-    throw Error(ErrorKind::out_of_memory,
-                "The key/value cache is full: " + std::to_string(count) + " more pages of " +
-                    std::to_string(kKvBlockTokens) + " tokens are needed, " +
-                    std::to_string(free_.size()) + " of " + std::to_string(references_.size()) +
-                    " are free. Use shorter or fewer sequences, or give the cache more memory");
+    throw Error::out_of_memory(
+        "The key/value cache is full: " + std::to_string(count) + " more pages of " +
+            std::to_string(kKvBlockTokens) + " tokens are needed, " + std::to_string(free_.size()) +
+            " of " + std::to_string(references_.size()) +
+            " are free. Use shorter or fewer sequences, or give the cache more memory (cache_tokens)",
+        uint64_t(count) * storage_.block_bytes, free_.size() * storage_.block_bytes);
   }
 }
 

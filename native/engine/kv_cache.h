@@ -23,6 +23,8 @@ class BlockAllocator {
     std::function<int(int blocks)> grow;
     /// Copies pages, (source, target) pairs.
     std::function<void(std::span<const int32_t> pairs)> copy;
+    /// Bytes of one page over all layers, for messages.
+    uint64_t block_bytes = 0;
   };
 
   explicit BlockAllocator(Storage storage) : storage_(std::move(storage)) {}

@@ -9,6 +9,21 @@
 
 namespace komt {
 
+namespace {
+
+/// A cache that is sized once has at least this many pages.
+constexpr int kLeastCacheBlocks = 64;
+
+size_t block_bytes(const ModelConfig& config, DType dtype) {
+  return size_t(config.kv_rows()) * kKvBlockTokens * size_of(dtype);
+}
+
+KvLayer kv_view(const Buffer& keys, const Buffer& values, const ModelConfig& config, DType dtype) {
+  return {keys.data(), values.data(), dtype, config.num_key_value_heads, config.head_dim};
+}
+
+}  // namespace
+
 Model::Model(ModelConfig config, std::vector<Placement> placements) : config_(std::move(config)) {
   int alignment = 1;
   for (const Placement& placement : placements) {
@@ -26,10 +41,16 @@ Model::Model(ModelConfig config, std::vector<Placement> placements) : config_(st
     alignment = std::max(alignment, placement.backend->capabilities().column_alignment);
     stages_.push_back(std::move(stage));
   }
+  uint64_t page_bytes = 0;
+  for (const auto& stage : stages_) {
+    page_bytes +=
+        2 * stage->layers.size() * block_bytes(config_, stage->backend->capabilities().cache);
+  }
   inner_size_ = (config_.intermediate_size + alignment - 1) / alignment * alignment;
   blocks_ = std::make_unique<BlockAllocator>(BlockAllocator::Storage{
       [this](int blocks) { return grow_cache(blocks); },
       [this](std::span<const int32_t> pairs) { copy_cache(pairs); },
+      page_bytes,
   });
 }
 
@@ -37,43 +58,36 @@ Model::~Model() = default;
 
 Backend& Model::output_backend() const { return *stages_.back()->backend; }
 
-namespace {
-
-size_t block_bytes(const ModelConfig& config, DType dtype) {
-  return size_t(config.kv_rows()) * kKvBlockTokens * size_of(dtype);
+int Model::cache_target(const Stage& stage, int blocks) const {
+  Backend& backend = *stage.backend;
+  if (backend.capabilities().growable_cache) return std::max(blocks, stage.cache_blocks * 2);
+  if (stage.cache_blocks > 0) return stage.cache_blocks;
+  // Sized once: what was asked for, or a few of the longest sequences, as far as memory goes. Some is
+  // left for activations, which are allocated later.
+  const int longest = (config_.max_position_embeddings + kKvBlockTokens - 1) / kKvBlockTokens;
+  int target = std::max({blocks, 4 * longest, kLeastCacheBlocks});
+  if (config_.cache_tokens > 0) {
+    target = (config_.cache_tokens + kKvBlockTokens - 1) / kKvBlockTokens;
+  }
+  const size_t bytes =
+      2 * stage.layers.size() * block_bytes(config_, backend.capabilities().cache);
+  const double affordable = 0.85 * double(backend.memory().free) / double(bytes);
+  return int(std::min<double>(target, affordable));
 }
-
-KvLayer kv_view(const Buffer& keys, const Buffer& values, const ModelConfig& config, DType dtype) {
-  return {keys.data(), values.data(), dtype, config.num_key_value_heads, config.head_dim};
-}
-
-}  // namespace
 
 int Model::grow_cache(int blocks) {
-  // Doubling keeps the copies amortised; a cache that cannot move is sized once, for the longest
-  // sequence the model knows and as many more as the first call asks for.
   int reached = INT32_MAX;
+  for (auto& stage : stages_) reached = std::min(reached, cache_target(*stage, blocks));
+  if (reached < 1) return 0;
   for (auto& stage : stages_) {
     Backend& backend = *stage->backend;
-    const Capabilities& caps = backend.capabilities();
-    if (stage->cache_blocks >= blocks) {
-      reached = std::min(reached, stage->cache_blocks);
-      continue;
-    }
-    if (stage->cache_blocks > 0 && !caps.growable_cache) {
-      reached = std::min(reached, stage->cache_blocks);
-      continue;
-    }
-    int target = std::max(blocks, stage->cache_blocks * 2);
-    if (!caps.growable_cache) {
-      target = std::max(blocks, config_.max_position_embeddings / kKvBlockTokens + 1);
-    }
-    const size_t page = block_bytes(config_, caps.cache);
+    if (stage->cache_blocks >= reached) continue;
+    const size_t page = block_bytes(config_, backend.capabilities().cache);
     std::vector<std::unique_ptr<Buffer>> keys;
     std::vector<std::unique_ptr<Buffer>> values;
     for (size_t i = 0; i < stage->layers.size(); ++i) {
-      keys.push_back(backend.allocate(page * size_t(target), "key cache"));
-      values.push_back(backend.allocate(page * size_t(target), "value cache"));
+      keys.push_back(backend.allocate(page * size_t(reached), "the key cache"));
+      values.push_back(backend.allocate(page * size_t(reached), "the value cache"));
       if (stage->cache_blocks > 0) {
         const size_t used = page * size_t(stage->cache_blocks);
         backend.copy(keys[i]->data(), stage->keys[i]->data(), used);
@@ -83,8 +97,7 @@ int Model::grow_cache(int blocks) {
     backend.synchronize();
     stage->keys = std::move(keys);
     stage->values = std::move(values);
-    stage->cache_blocks = target;
-    reached = std::min(reached, target);
+    stage->cache_blocks = reached;
   }
   return reached;
 }

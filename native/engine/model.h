@@ -109,6 +109,7 @@ class Model {
   void run_stage(Stage& stage, std::span<const BatchRow> rows, int num_tokens);
   Batch upload_batch(Stage& stage, std::span<const BatchRow> rows, int num_tokens);
   Tensor gather(std::span<const int32_t> wanted);
+  int cache_target(const Stage& stage, int blocks) const;
   int grow_cache(int blocks);
   void copy_cache(std::span<const int32_t> pairs);
 

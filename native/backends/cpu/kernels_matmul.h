@@ -51,17 +51,46 @@ KOMT_INLINE void tile_rows(const float* x, int64_t x_stride, const W* w, int64_t
     tile<T, 1>(x, x_stride, w + r * w_stride, w_stride, k, y + r, y_stride, first);
 }
 
-/// Few tokens: weights are read once and converted in registers, whole rows at a time so that
-/// memory is read in long runs.
-template <int T, int R, class W>
-void matmul_direct(const MatmulTask& a) {
+/// All tokens and rows for one block of k, tile by tile.
+template <class W>
+KOMT_INLINE void tile_tokens(const MatmulTask& a, const float* x, const W* w, int64_t w_stride,
+                             int64_t rows, int64_t k, float* y, bool first) {
+  int64_t t = 0;
+  for (; t + kTileTokens <= a.tokens; t += kTileTokens)
+    tile_rows<kTileTokens, kTileRows>(x + t * a.x_stride, a.x_stride, w, w_stride, rows, k,
+                                      y + t * a.y_stride, a.y_stride, first);
+  for (; t + 2 <= a.tokens; t += 2)
+    tile_rows<2, kTileRows>(x + t * a.x_stride, a.x_stride, w, w_stride, rows, k,
+                            y + t * a.y_stride, a.y_stride, first);
+  if (t < a.tokens)
+    tile_rows<1, kTileRows>(x + t * a.x_stride, a.x_stride, w, w_stride, rows, k,
+                            y + t * a.y_stride, a.y_stride, first);
+}
+
+/// One token: as many rows at once as hide the latency of the sums and keep memory busy.
+template <class W>
+void matmul_vector(const MatmulTask& a) {
   const W* w = static_cast<const W*>(a.w);
-  for (int64_t r = 0; r < a.rows; r += R) {
-    const int64_t rows = a.rows - r < R ? a.rows - r : R;
+  for (int64_t r = 0; r < a.rows; r += kGemvRows) {
+    const int64_t rows = a.rows - r < kGemvRows ? a.rows - r : kGemvRows;
     for (int64_t i = 0; i < a.k; i += kDotBlock) {
       const int64_t k = a.k - i < kDotBlock ? a.k - i : kDotBlock;
-      tile_rows<T, R>(a.x + i, a.x_stride, w + r * a.w_stride + i, a.w_stride, rows, k, a.y + r,
-                      a.y_stride, i == 0);
+      tile_rows<1, kGemvRows>(a.x + i, a.x_stride, w + r * a.w_stride + i, a.w_stride, rows, k,
+                              a.y + r, a.y_stride, i == 0);
+    }
+  }
+}
+
+/// Few tokens: a tile's rows come from memory once, meet all tokens while they are in the
+/// first-level cache, and are converted each time in registers, beside the multiply-adds.
+template <class W>
+void matmul_direct(const MatmulTask& a) {
+  const W* w = static_cast<const W*>(a.w);
+  for (int64_t r = 0; r < a.rows; r += kTileRows) {
+    const int64_t rows = a.rows - r < kTileRows ? a.rows - r : kTileRows;
+    for (int64_t i = 0; i < a.k; i += kDotBlock) {
+      const int64_t k = a.k - i < kDotBlock ? a.k - i : kDotBlock;
+      tile_tokens(a, a.x + i, w + r * a.w_stride + i, a.w_stride, rows, k, a.y + r, i == 0);
     }
   }
 }
@@ -77,27 +106,24 @@ void matmul_panel(const MatmulTask& a) {
       for (int64_t j = 0; j < k; j += kLanes)
         store(a.scratch + r * k + j, load(w + r * a.w_stride + i + j));
     }
-    int64_t t = 0;
-    for (; t + kTileTokens <= a.tokens; t += kTileTokens)
-      tile_rows<kTileTokens, kTileRows>(a.x + t * a.x_stride + i, a.x_stride, a.scratch, k, a.rows,
-                                        k, a.y + t * a.y_stride, a.y_stride, i == 0);
-    for (; t < a.tokens; ++t)
-      tile_rows<1, kGemvRows>(a.x + t * a.x_stride + i, a.x_stride, a.scratch, k, a.rows, k,
-                              a.y + t * a.y_stride, a.y_stride, i == 0);
+    tile_tokens(a, a.x + i, a.scratch, k, a.rows, k, a.y, i == 0);
   }
 }
 
+/// Up to here a block of all tokens' inputs stays in the second-level cache.
+inline constexpr int64_t kDirectTokens = 32;
+
 template <class W>
 void matmul(const MatmulTask& a) {
-  if (a.tokens > kTileTokens) return matmul_panel<W>(a);
-  if (a.tokens == 1) return matmul_direct<1, kGemvRows, W>(a);
-  if (a.tokens == 2) return matmul_direct<2, kTileRows, W>(a);
-  if constexpr (kTileTokens > 2) {
-    if (a.tokens == 3) return matmul_direct<3, kTileRows, W>(a);
-    return matmul_direct<4, kTileRows, W>(a);
+  if (a.tokens == 1) return matmul_vector<W>(a);
+  MatmulTask part = a;
+  for (int64_t t = 0; t < a.tokens; t += kDirectTokens) {
+    part.x = a.x + t * a.x_stride;
+    part.y = a.y + t * a.y_stride;
+    part.tokens = a.tokens - t < kDirectTokens ? a.tokens - t : kDirectTokens;
+    matmul_direct<W>(part);
   }
 }
-static_assert(kTileTokens == 2 || kTileTokens == 4);
 static_assert(kMatmulRows % kTileRows == 0 && kMatmulRows % kGemvRows == 0);
 static_assert(kDotBlock % kRowPadding == 0 && kRowPadding % kLanes == 0);
 
