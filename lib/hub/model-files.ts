@@ -25,13 +25,29 @@ const WEIGHTS = [
   { name: 'pytorch_model.bin.index.json', extension: '.bin' },
 ] as const;
 
-/** Files by which a checkpoint is recognised, for messages. */
-export const WEIGHT_FILES: readonly string[] = WEIGHTS.map(({ name }) => name);
+type WeightForm = (typeof WEIGHTS)[number];
+
+/** The forms that transformers' `use_safetensors` leaves, best first: true leaves only safetensors. */
+function weightForms(use_safetensors: boolean | undefined): readonly WeightForm[] {
+  const isSafetensors = ({ name }: WeightForm) => name.startsWith('model.');
+  if (use_safetensors === undefined) return WEIGHTS;
+  const safetensors = WEIGHTS.filter(isSafetensors);
+  if (use_safetensors) return safetensors;
+  return [...WEIGHTS.filter((form) => !isSafetensors(form)), ...safetensors];
+}
+
+/** Files by which a checkpoint is recognised, best first. */
+export function weightFiles(use_safetensors: boolean | undefined): string[] {
+  return weightForms(use_safetensors).map(({ name }) => name);
+}
 
 /** File names among `names` that loading a model begins with: side files, and one weight file or index. */
-export function selectModelFiles(names: readonly string[]): string[] {
-  const weights = WEIGHTS.find(({ name }) => names.includes(name));
-  return names.filter((name) => SIDE_FILES.has(name) || name === weights?.name);
+export function selectModelFiles(
+  names: readonly string[],
+  use_safetensors: boolean | undefined,
+): string[] {
+  const weights = weightFiles(use_safetensors).find((name) => names.includes(name));
+  return names.filter((name) => SIDE_FILES.has(name) || name === weights);
 }
 
 /** File names among `names` that match one of `patterns`, in which `*` stands for any characters. */
@@ -47,8 +63,11 @@ export function selectByPatterns(names: readonly string[], patterns: readonly st
  * Names of the shards that the index in `folder` lists; none where the weights are one file or missing.
  * @throws CheckpointError: the index is malformed or names files outside of the folder.
  */
-export async function listShards(folder: string): Promise<string[]> {
-  for (const form of WEIGHTS) {
+export async function listShards(
+  folder: string,
+  use_safetensors: boolean | undefined,
+): Promise<string[]> {
+  for (const form of weightForms(use_safetensors)) {
     if ((await sizeOf(join(folder, form.name))) === undefined) continue;
     if (!('extension' in form)) return [];
     return (await readShardIndex(folder, form.name, form.extension)).shards;
@@ -57,12 +76,17 @@ export async function listShards(folder: string): Promise<string[]> {
 }
 
 /** What is missing in `folder` for a model to be loaded from it. */
-export async function missingModelFiles(folder: string): Promise<string[]> {
+export async function missingModelFiles(
+  folder: string,
+  use_safetensors: boolean | undefined,
+): Promise<string[]> {
   const missing: string[] = [];
   const present = async (name: string) => (await sizeOf(join(folder, name))) !== undefined;
   if (!(await present('config.json'))) missing.push('config.json');
-  const weights = await Promise.all(WEIGHT_FILES.map(present));
-  if (!weights.includes(true)) missing.push(WEIGHT_FILES.join(' or '));
-  for (const shard of await listShards(folder)) if (!(await present(shard))) missing.push(shard);
+  const forms = weightFiles(use_safetensors);
+  const weights = await Promise.all(forms.map(present));
+  if (!weights.includes(true)) missing.push(forms.join(' or '));
+  for (const shard of await listShards(folder, use_safetensors))
+    if (!(await present(shard))) missing.push(shard);
   return missing;
 }

@@ -1,31 +1,17 @@
-import { readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { isPlainFileName } from '../checkpoint/file.js';
 import {
   FileNotFoundError,
   InvalidArgumentError,
   invalidArgument,
-  OfflineError,
   throwIfAborted,
 } from '../errors.js';
 import { CachedRepository, isCommit } from './cache.js';
-import {
-  ConnectionError,
-  type HubTarget,
-  listFolder,
-  type RemoteFile,
-  resolveCommit,
-} from './client.js';
-import { cacheError, downloadBlob } from './download.js';
+import { ConnectionError, type HubTarget } from './client.js';
 import { accessToken, cacheFolder, endpoint, expandHome, isOffline } from './environment.js';
-import {
-  listShards,
-  missingModelFiles,
-  selectByPatterns,
-  selectModelFiles,
-  WEIGHT_FILES,
-} from './model-files.js';
-import { FileProgress, type ProgressCallback } from './progress.js';
+import type { ProgressCallback } from './progress.js';
+import { completeSnapshot, fromCache, fromHub, type Wanted } from './snapshot.js';
 
 /** Options with which every `from_pretrained` finds its files; names are Hugging Face's. */
 export interface HubOptions {
@@ -39,6 +25,8 @@ export interface HubOptions {
   local_files_only?: boolean;
   /** Folder within the repository or the local folder that holds the model. */
   subfolder?: string;
+  /** True takes nothing but safetensors, false prefers pytorch_model*.bin. Default: safetensors preferred. */
+  use_safetensors?: boolean;
   progress_callback?: ProgressCallback;
   signal?: AbortSignal;
   /**
@@ -89,119 +77,6 @@ function checkRelative(name: string, path: string): string {
   return segments.join('/');
 }
 
-/** Where `subfolder` of the snapshot would be, if all that is needed is there. */
-async function findCached(
-  cache: CachedRepository,
-  commit: string,
-  subfolder: string,
-  patterns: readonly string[] | undefined,
-): Promise<{ folder: string; missing: string[] }> {
-  const folder = join(cache.snapshot(commit), subfolder);
-  if (patterns === undefined) return { folder, missing: await missingModelFiles(folder) };
-  const names = await readdir(folder).catch(() => []);
-  const matches = selectByPatterns(names, patterns);
-  return { folder, missing: matches.length > 0 ? [] : [patterns.join(' or ')] };
-}
-
-async function fromCache(
-  cache: CachedRepository,
-  target: HubTarget,
-  subfolder: string,
-  patterns: readonly string[] | undefined,
-  why: string,
-  cause?: unknown,
-): Promise<string> {
-  const { repo, revision } = target;
-  const commit = await cache.commitOf(revision);
-  const found = commit && (await findCached(cache, commit, subfolder, patterns));
-  if (found && found.missing.length === 0) return found.folder;
-  throw new OfflineError(`${repo} at revision ${revision} is not in the cache, and ${why}`, {
-    subject: repo,
-    expected: found ? found.missing.join(', ') : 'a snapshot of this revision',
-    file: found ? found.folder : cache.snapshot(''),
-    remedy: cause
-      ? 'Check the network connection, a proxy, and HF_ENDPOINT; or give a local folder.'
-      : 'Download it once with the network, or give a local folder.',
-    cause,
-  });
-}
-
-/** Brings `files` into the snapshot of the target's commit. */
-async function download(
-  target: HubTarget,
-  cache: CachedRepository,
-  files: readonly RemoteFile[],
-  callback: ProgressCallback | undefined,
-): Promise<void> {
-  const { repo, revision: commit, signal } = target;
-  for (const file of files) {
-    throwIfAborted(signal);
-    const progress = new FileProgress(callback, repo, file.path, file.size);
-    progress.initiate();
-    if (!(await cache.has(commit, file.path, file.size))) {
-      const { hex } = file.hash;
-      if (!(await cache.hasBlob(hex, file.size))) await downloadBlob(target, file, cache, progress);
-      await cache.link(commit, file.path, hex).catch((error: unknown) => {
-        throw cacheError(error, cache.snapshot(commit));
-      });
-    }
-    progress.done();
-  }
-}
-
-async function fromHub(
-  target: HubTarget,
-  cache: CachedRepository,
-  subfolder: string,
-  options: HubOptions,
-): Promise<string> {
-  const { patterns, progress_callback } = options;
-  const commit = await resolveCommit(target);
-  const pinned = { ...target, revision: commit };
-  const folder = join(cache.snapshot(commit), subfolder);
-  const prefix = subfolder === '' ? '' : `${subfolder}/`;
-  const listed = new Map<string, RemoteFile>();
-  for (const file of await listFolder(pinned, subfolder)) {
-    if (file.path.startsWith(prefix)) listed.set(file.path.slice(prefix.length), file);
-  }
-  const names = [...listed.keys()].filter(isPlainFileName);
-  const fetchAll = (wanted: readonly string[]) => {
-    const files = wanted.map((name) => listed.get(name) as RemoteFile);
-    return download(pinned, cache, files, progress_callback);
-  };
-
-  const selected =
-    patterns === undefined ? selectModelFiles(names) : selectByPatterns(names, patterns);
-  const enough = patterns !== undefined || WEIGHT_FILES.some((name) => selected.includes(name));
-  if (selected.length === 0 || !enough) {
-    throw new FileNotFoundError(
-      `${target.repo} has no files to load at revision ${target.revision}`,
-      {
-        subject: target.repo,
-        expected: (patterns ?? WEIGHT_FILES).join(', '),
-        found: names.slice(0, 30).join(', ') || 'an empty folder',
-        remedy: 'Check the id, the revision and the subfolder.',
-      },
-    );
-  }
-  await fetchAll(selected);
-  if (patterns === undefined) {
-    const shards = await listShards(folder);
-    const missing = shards.filter((shard) => !names.includes(shard));
-    if (missing.length > 0) {
-      throw new FileNotFoundError(`${target.repo} lacks files that its index lists`, {
-        subject: target.repo,
-        expected: shards.join(', '),
-        found: `no ${missing.join(', ')}`,
-        remedy: 'The upload seems incomplete; try another revision.',
-      });
-    }
-    await fetchAll(shards);
-  }
-  await cache.setCommit(target.revision, commit);
-  return folder;
-}
-
 /**
  * The local folder with a model's files. A path that exists is that folder, and the network is never
  * asked. An id is looked up on the Hub (HF_ENDPOINT), and its config, tokenizer and weights come into
@@ -216,7 +91,7 @@ export async function resolveModelDir(idOrPath: string, options: HubOptions = {}
   if (typeof idOrPath !== 'string' || idOrPath === '') {
     throw invalidArgument('the model', 'a folder or a repository id', idOrPath);
   }
-  const { signal, patterns } = options;
+  const { signal, patterns, use_safetensors } = options;
   throwIfAborted(signal);
   const subfolder = checkRelative('subfolder', options.subfolder ?? '');
   const local = await localFolder(idOrPath);
@@ -226,21 +101,22 @@ export async function resolveModelDir(idOrPath: string, options: HubOptions = {}
   const revision = checkRelative('revision', options.revision ?? 'main') || 'main';
   const cache = new CachedRepository(cacheFolder(options.cache_dir), idOrPath);
   const target: HubTarget = { endpoint: endpoint(), repo: idOrPath, revision, signal };
+  const wanted: Wanted = { subfolder, patterns, use_safetensors };
   if (options.local_files_only === true || isOffline()) {
     const why = options.local_files_only ? 'local_files_only is set' : 'HF_HUB_OFFLINE is set';
-    return fromCache(cache, target, subfolder, patterns, why);
+    return fromCache(cache, target, wanted, why);
   }
   if (isCommit(revision)) {
     // A commit never changes: what is there in whole needs no request.
-    const { folder, missing } = await findCached(cache, revision, subfolder, patterns);
-    if (missing.length === 0) return folder;
+    const complete = await completeSnapshot(cache, revision, wanted);
+    if (complete !== undefined) return complete;
   }
   target.token = accessToken(options.token);
   try {
-    return await fromHub(target, cache, subfolder, options);
+    return await fromHub(cache, target, wanted, options.progress_callback);
   } catch (error) {
     if (!(error instanceof ConnectionError)) throw error;
     const why = `${target.endpoint} cannot be reached (${error.found})`;
-    return fromCache(cache, target, subfolder, patterns, why, error);
+    return fromCache(cache, target, wanted, why, error);
   }
 }

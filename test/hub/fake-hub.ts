@@ -189,6 +189,8 @@ export class FakeHub {
     const [, id = '', commit = '', name = ''] =
       /^\/([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(path) ?? [];
     let data = this.repositories.get(id)?.commits[commit]?.[name] as Buffer;
+    response.setHeader('ETag', `"${etagOf(name, data)}"`);
+    response.setHeader('X-Repo-Commit', commit);
     const index = this.faults.findIndex((fault) => fault.path === name);
     const [fault] = index < 0 ? [] : this.faults.splice(index, 1);
     if (fault?.kind === 'unavailable') {
