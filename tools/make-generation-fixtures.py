@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Writes test/fixtures/generation/table-model.json: what transformers' generate answers for a model
-that is a table, so that tests can hold generation against it without an engine.
+"""Writes what PyTorch and transformers answer, so that tests can hold generation against it without
+an engine: torch-order.json, the order in which torch.sort and torch.topk leave equal values, and
+table-model.json, what generate answers for a model that is a table.
 
-usage: make-generation-fixtures.py [OUT.json]      needs torch and transformers 5.18
+usage: make-generation-fixtures.py [FOLDER]      needs torch and transformers 5.18
+       FOLDER: test/fixtures/generation by default
 
-The model's logits after token x as the n-th token (padding not counted) are T[x] + P[n mod 7], all
+The table model's logits after token x as the n-th token (padding not counted) are T[x] + P[n mod 7], all
 multiples of 1/512 below 8 in size, so float32 holds them and their sums exactly.
 """
 
@@ -107,7 +109,32 @@ cases += [
     case("beams, renormalized bad words", one, num_beams=3, eos_token_id=EOS, bad_words_ids=[[3], [4, 5]], renormalize_logits=True, max_new_tokens=7, num_return_sequences=3),
     case("beams, as many as the vocabulary", one, num_beams=20, eos_token_id=EOS, max_new_tokens=3, num_return_sequences=5),
 ]
-path = sys.argv[1] if len(sys.argv) > 1 else "test/fixtures/generation/table-model.json"
-with open(path, "w") as f:
+def order(seed, length, distinct, k):
+    """Orders of `length` values of which `distinct` are different."""
+    values = torch.tensor([float(int((x + 2) * 512) % distinct) for x in numbers(seed, length)])
+    return {"values": [int(x) for x in values], "k": k, "sort": torch.sort(values[None])[1][0].tolist(),
+            "topk": torch.topk(values[None], k)[1][0].tolist()}
+
+
+def killer(length):
+    """Values on which median-of-three partitions are as uneven as can be: introsort's heaps sort them."""
+    half = length // 2
+    values = [0] * length
+    for i in range(half):
+        values[i] = i + 1 if i % 2 == 0 else half + i + (half % 2)
+        values[half + i] = 2 * (i + 1)
+    values = torch.tensor([float(x // 2) for x in values])
+    return {"values": [int(x) for x in values], "k": length, "sort": torch.sort(values[None])[1][0].tolist(),
+            "topk": torch.topk(values[None], length)[1][0].tolist()}
+
+
+orders = [order(length + distinct, length, distinct, k)
+          for length, k in ((1, 1), (2, 1), (5, 3), (16, 16), (17, 4), (48, 48), (100, 60), (300, 4), (700, 9), (900, 100))
+          for distinct in (1, 3, 20)] + [killer(256)]
+
+folder = sys.argv[1] if len(sys.argv) > 1 else "test/fixtures/generation"
+with open(f"{folder}/torch-order.json", "w") as f:
+    json.dump({"torch": torch.__version__, "cases": orders}, f, separators=(",", ":"))
+with open(f"{folder}/table-model.json", "w") as f:
     json.dump({"transformers": transformers.__version__, "vocab_size": VOCAB, "T": T.tolist(), "P": P.tolist(), "cases": cases}, f)
-print(len(cases), "cases")
+print(len(orders), "orders,", len(cases), "cases")

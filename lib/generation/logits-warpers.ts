@@ -19,6 +19,7 @@ import {
   topK,
 } from './float32.js';
 import { LogitsProcessor } from './logits-processor.js';
+import { torchSort, torchTopK } from './torch-order.js';
 
 const fround = Math.fround;
 
@@ -129,17 +130,28 @@ export class TopPLogitsWarper extends LogitsProcessor {
       const probabilities = softmax(row);
       // Impossible tokens come first, add nothing and are removed: sort the others only.
       const order = sortAscending(row, finiteIndices(row));
-      const out = row.slice();
+      let removed = 0;
       let cumulative = 0;
-      for (let i = 0; i < order.length - this.min_tokens_to_keep; i++) {
-        const id = order[i] as number;
-        cumulative += probabilities[id] as number;
+      for (; removed < order.length - this.min_tokens_to_keep; removed++) {
+        cumulative += probabilities[order[removed] as number] as number;
         if (fround(cumulative) > threshold) break;
-        out[id] = this.filter_value;
       }
+      const out = row.slice();
+      for (const id of firstOf(row, order, removed)) out[id] = this.filter_value;
       return out;
     });
   }
+}
+
+/** The first `count` of the possible tokens in ascending order; among equals PyTorch's first. */
+function firstOf(row: Float32Array, order: Uint32Array, count: number): Uint32Array {
+  const cutsEquals =
+    count > 0 &&
+    count < order.length &&
+    row[order[count - 1] as number] === row[order[count] as number];
+  if (!cutsEquals) return order.subarray(0, count);
+  const impossible = row.length - order.length;
+  return torchSort(row).subarray(impossible, impossible + count);
 }
 
 /** Keeps tokens at least `min_p` times as probable as the most probable one. */
@@ -196,7 +208,7 @@ export class TopHLogitsWarper extends LogitsProcessor {
 
   _call(_: number[][], scores: Float32Array[]): Float32Array[] {
     return scores.map((row) => {
-      const order = topK(row, 100);
+      const order = torchTopK(row, Math.min(100, row.length));
       const logits = Float32Array.from(order, (id) => row[id] as number);
       const probabilities = softmax(logits);
       const budget = fround(entropy(logits) * fround(this.top_h));

@@ -91,6 +91,8 @@ describe("transformers' answers for a model that is a table", () => {
       ...c.options,
       input_ids: c.input_ids,
       attention_mask: c.attention_mask,
+      return_dict_in_generate: false,
+      output_logprobs: null,
     });
     expect(again.tolist()).toEqual(c.sequences);
   });

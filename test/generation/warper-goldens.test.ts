@@ -23,7 +23,7 @@ describe("transformers' vectors of processors and warpers", () => {
     expect(cases).toHaveLength(87);
   });
 
-  it.each(cases.map((c, i) => [`${i} ${JSON.stringify(c.config)}`, c] as const))('%s', (_, c) => {
+  it.each(cases.map((c, i) => [i, JSON.stringify(c.config), c] as const))('%i %s', (_i, _, c) => {
     const config = new GenerationConfig({
       do_sample: true,
       eos_token_id: 2,
@@ -33,10 +33,10 @@ describe("transformers' vectors of processors and warpers", () => {
     });
     const processors = get_logits_processor(config, { input_ids_seq_length: c.prompt_length });
     expect([...processors].map((p) => p.constructor.name)).toEqual(c.order);
-    const [scores] = processors([c.input_ids], [Float32Array.from(c.logits)]);
-    c.scores.forEach((expected, id) => {
-      if (expected === null) expect(scores?.[id]).toBe(Number.NEGATIVE_INFINITY);
-      else expect(Math.abs((scores?.[id] as number) - expected)).toBeLessThan(1e-4);
+    const [row] = processors([c.input_ids], [Float32Array.from(c.logits)]) as [Float32Array];
+    c.scores.forEach((x, id) => {
+      if (x === null) expect(row[id]).toBe(Number.NEGATIVE_INFINITY);
+      else expect(Math.abs((row[id] as number) - x)).toBeLessThan(1e-4);
     });
   });
 });
