@@ -1,0 +1,201 @@
+/**
+ * Whole models on the CPU, komt beside its peers:
+ *
+ *   npm run bench -- [--shapes 100m,1.1b] [--peers transformers-f16,...] [--pairs 3] [--threads 2]
+ *
+ * Every engine loads the same random weights and continues the same 512 tokens greedily. Runs come in
+ * pairs, komt and then the peer, each in a process of its own, so that whatever else the machine does
+ * meets both; docs/benchmarks.md says how to read the figures.
+ */
+import os from 'node:os';
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { makeCheckpoint } from './make-checkpoint.mjs';
+import { ENGINES, LEFT_OUT, runEngine } from './support/engines.mjs';
+import { describeMachine } from './support/machine.mjs';
+import { digits, machineLines, markdownTable, writeResult } from './support/report.mjs';
+import { SHAPES } from './support/shapes.mjs';
+import { median, pairedRatio, summarize } from './support/statistics.mjs';
+
+const { values: options } = parseArgs({
+  options: {
+    shapes: { type: 'string', default: '100m,1.1b' },
+    peers: {
+      type: 'string',
+      default: 'transformers-f16,transformers-bf16,transformers-f32,node-llama-cpp',
+    },
+    pairs: { type: 'string', default: '3' },
+    repeats: { type: 'string', default: '2' },
+    threads: { type: 'string', default: '2' },
+    prompt: { type: 'string', default: '512' },
+    'new-tokens': { type: 'string', default: '65' },
+    folder: { type: 'string', default: path.join(os.tmpdir(), 'komt-bench') },
+    'no-save': { type: 'boolean', default: false },
+  },
+});
+const pairs = Number(options.pairs);
+const threads = Number(options.threads);
+const newTokens = Number(options['new-tokens']);
+
+/** Ordinary tokens, spread over the vocabulary, the same for every engine. */
+const prompt = Array.from({ length: Number(options.prompt) }, (_, i) => 300 + ((i * 7919) % 31000));
+
+/** Figures of one process: medians of its repeats. */
+function figures({ ready_s, runs, peak_rss_bytes }) {
+  return {
+    ready_s,
+    prefill: median(runs.map(({ prefill_s }) => prompt.length / prefill_s)),
+    decode: median(runs.map(({ decode_s }) => (newTokens - 1) / decode_s)),
+    peak_rss_bytes,
+  };
+}
+
+/** How many tokens of the answer are the same. */
+function agreement(a, b) {
+  const until = a.findIndex((token, i) => token !== b[i]);
+  return until === -1 ? a.length : until;
+}
+
+async function comparePeer(peer, spec) {
+  const own = [];
+  const its = [];
+  let version = '';
+  let sameTokens = newTokens;
+  for (let pair = 0; pair < pairs; pair++) {
+    const mine = await runEngine('komt', spec);
+    const theirs = await runEngine(peer, spec);
+    own.push(figures(mine));
+    its.push(figures(theirs));
+    version = theirs.version;
+    sameTokens = Math.min(sameTokens, agreement(mine.runs[0].tokens, theirs.runs[0].tokens));
+    console.error(
+      `  pair ${pair + 1}: decode ${digits(own.at(-1).decode)} and ${digits(its.at(-1).decode)} tokens/s, ` +
+        `prefill ${digits(own.at(-1).prefill)} and ${digits(its.at(-1).prefill)}`,
+    );
+  }
+  const of = (list, key) => list.map((sample) => sample[key]);
+  const ratio = (key) => pairedRatio(of(own, key), of(its, key));
+  return {
+    peer,
+    version,
+    sameTokens,
+    own,
+    its,
+    ratio: { prefill: ratio('prefill'), decode: ratio('decode') },
+  };
+}
+
+function summary(label, samples, ratio) {
+  const of = (key) => summarize(samples.map((sample) => sample[key]));
+  return {
+    label,
+    ready_s: of('ready_s'),
+    prefill: of('prefill'),
+    decode: of('decode'),
+    peak_rss_bytes: of('peak_rss_bytes'),
+    ratio,
+  };
+}
+
+async function measureShape(name, peers) {
+  const checkpoint = path.join(options.folder, name);
+  const { gguf, parameters } = makeCheckpoint(checkpoint, { shape: SHAPES[name], gguf: true });
+  const spec = {
+    checkpoint,
+    gguf,
+    threads,
+    prompt,
+    new_tokens: newTokens,
+    repeats: Number(options.repeats),
+  };
+  const comparisons = [];
+  for (const peer of peers) {
+    console.error(`${name}: komt and ${ENGINES[peer].label}`);
+    comparisons.push(await comparePeer(peer, spec));
+  }
+  return {
+    shape: name,
+    parameters,
+    engines: [
+      summary(
+        ENGINES.komt.label,
+        comparisons.flatMap(({ own }) => own),
+        null,
+      ),
+      ...comparisons.map(({ peer, its, ratio }) => summary(ENGINES[peer].label, its, ratio)),
+    ],
+    comparisons,
+  };
+}
+
+function toMarkdown({ machine, settings, versions, skipped, shapes }) {
+  const cell = ({ median: m, min, max }) => `${digits(m)} (${digits(min)}-${digits(max)})`;
+  const megabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
+  const tables = shapes.map(({ shape, parameters, engines }) => {
+    const rows = engines.map(({ label, ready_s, prefill, decode, peak_rss_bytes, ratio }) => [
+      label,
+      cell(ready_s),
+      cell(prefill),
+      cell(decode),
+      megabytes(peak_rss_bytes.median),
+      ratio ? cell(ratio.prefill) : '',
+      ratio ? cell(ratio.decode) : '',
+    ]);
+    const header = [
+      'engine',
+      'ready, s',
+      'prefill, tokens/s',
+      'decode, tokens/s',
+      'peak memory',
+      'komt / it, prefill',
+      'komt / it, decode',
+    ];
+    return `## ${shape}: ${(parameters / 1e6).toFixed(0)} M parameters\n\n${markdownTable(header, rows)}`;
+  });
+  const notes = Object.entries(versions).map(([name, version]) => `- ${name} ${version}`);
+  const absent = Object.entries(skipped).map(([name, why]) => `- without ${name}: ${why}`);
+  return [
+    '# Decoding on the CPU',
+    [machineLines(machine), ...notes, ...absent].join('\n'),
+    `${settings.threads} threads, prompt of ${settings.prompt} tokens, ${settings.new_tokens} new ones, ` +
+      `greedy; medians (least-most) of ${settings.pairs} processes each; ratios are of pairs run one ` +
+      'after the other, above 1 means that komt is faster.',
+    ...tables,
+  ].join('\n\n');
+}
+
+async function main() {
+  const machine = describeMachine();
+  const skipped = { ...LEFT_OUT };
+  const peers = options.peers.split(',').filter((peer) => {
+    if (!ENGINES[peer])
+      throw new Error(`Unknown engine ${peer}: ${Object.keys(ENGINES).join(', ')}`);
+    const why = ENGINES[peer].missing();
+    if (why) {
+      skipped[peer] = why;
+      console.error(`skipped ${peer}: ${why}`);
+    }
+    return !why;
+  });
+  const shapes = [];
+  for (const name of options.shapes.split(',')) shapes.push(await measureShape(name, peers));
+  const versions = Object.fromEntries(
+    shapes[0].comparisons.map(({ peer, version }) => [
+      peer.replace(/-(f16|bf16|f32)$/, ''),
+      version,
+    ]),
+  );
+  const settings = {
+    threads,
+    prompt: prompt.length,
+    new_tokens: newTokens,
+    pairs,
+    repeats: Number(options.repeats),
+  };
+  const result = { machine, settings, versions, skipped, shapes };
+  const markdown = toMarkdown(result);
+  console.log(markdown);
+  if (!options['no-save']) console.error(`\n${writeResult('decode', result, markdown)}`);
+}
+
+await main();
