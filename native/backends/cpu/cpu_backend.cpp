@@ -129,7 +129,7 @@ class CpuBackend : public Backend {
   const float* prepare_input(const LinearArgs& args, int64_t& stride);
   /// Rows [begin, end) of the product, handed to the epilogue block by block.
   void linear_rows(const LinearArgs& args, const float* x, int64_t x_stride, Range rows,
-                   float* scratch, float* products);
+                   float* block, float* products);
   void finish_block(const LinearArgs& args, int64_t token, int64_t tokens, int64_t row,
                     int64_t rows, float* block);
   void rope_append(const LinearArgs& args, const float* products);
@@ -247,12 +247,11 @@ void CpuBackend::finish_block(const LinearArgs& args, int64_t token, int64_t tok
 }
 
 void CpuBackend::linear_rows(const LinearArgs& args, const float* x, int64_t x_stride, Range rows,
-                             float* scratch, float* products) {
+                             float* block, float* products) {
   const CpuWeight& weight = static_cast<const CpuWeight&>(*args.weight);
   const auto matmul = weight.dtype() == DType::f16    ? kernels_.matmul_f16
                       : weight.dtype() == DType::bf16 ? kernels_.matmul_bf16
                                                       : kernels_.matmul_f32;
-  float* block = scratch + kMatmulScratch;
   for (int64_t token = 0; token < args.input.rows; token += kMatmulTokens) {
     const int64_t tokens = std::min(kMatmulTokens, args.input.rows - token);
     for (int64_t row = rows.begin; row < rows.end; row += kMatmulRows) {
@@ -266,7 +265,6 @@ void CpuBackend::linear_rows(const LinearArgs& args, const float* x, int64_t x_s
       task.k = weight.stride();
       task.y = products ? products + token * weight.rows() + row : block;
       task.y_stride = products ? weight.rows() : kMatmulRows;
-      task.scratch = scratch;
       matmul(task);
       if (!products) finish_block(args, token, tokens, row, task.rows, block);
     }
@@ -290,7 +288,7 @@ void CpuBackend::linear(const LinearArgs& args) {
   int64_t x_stride = 0;
   const float* x = prepare_input(args, x_stride);
   float* products = rope ? product_scratch_.floats(size_t(tokens * rows)) : nullptr;
-  const size_t scratch = size_t(kMatmulScratch + std::min(tokens, kMatmulTokens) * kMatmulRows);
+  const size_t scratch = size_t(std::min(tokens, kMatmulTokens) * kMatmulRows);
 
   // Whole blocks for each thread where there are many; pairs of rows must stay together anyway.
   const bool parallel = pool_.size() > 1 && tokens * rows * x_stride >= kParallelWork;

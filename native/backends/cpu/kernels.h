@@ -21,8 +21,6 @@ inline constexpr int64_t kRowPadding = 16;
 inline constexpr int64_t kDotBlock = 1024;
 /// Most weight rows of one call of a matmul kernel; a multiple of every kernel's tile.
 inline constexpr int64_t kMatmulRows = 48;
-/// Floats a matmul kernel needs as scratch.
-inline constexpr int64_t kMatmulScratch = kMatmulRows * kDotBlock;
 /// Keys in a cache page, as engine/backend.h has it.
 inline constexpr int kPageKeys = 64;
 
@@ -37,7 +35,6 @@ struct MatmulTask {
   int64_t k;      ///< a multiple of kRowPadding
   float* y;       ///< [tokens, rows]
   int64_t y_stride;
-  float* scratch;  ///< kMatmulScratch floats, 64-byte aligned
 };
 
 /// Some query heads that share a key/value head, for some new tokens of one sequence.

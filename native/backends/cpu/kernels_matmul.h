@@ -53,18 +53,19 @@ KOMT_INLINE void tile_rows(const float* x, int64_t x_stride, const W* w, int64_t
 
 /// All tokens and rows for one block of k, tile by tile.
 template <class W>
-KOMT_INLINE void tile_tokens(const MatmulTask& a, const float* x, const W* w, int64_t w_stride,
-                             int64_t rows, int64_t k, float* y, bool first) {
+KOMT_INLINE void tile_tokens(const float* x, int64_t x_stride, int64_t tokens, const W* w,
+                             int64_t w_stride, int64_t rows, int64_t k, float* y, int64_t y_stride,
+                             bool first) {
   int64_t t = 0;
-  for (; t + kTileTokens <= a.tokens; t += kTileTokens)
-    tile_rows<kTileTokens, kTileRows>(x + t * a.x_stride, a.x_stride, w, w_stride, rows, k,
-                                      y + t * a.y_stride, a.y_stride, first);
-  for (; t + 2 <= a.tokens; t += 2)
-    tile_rows<2, kTileRows>(x + t * a.x_stride, a.x_stride, w, w_stride, rows, k,
-                            y + t * a.y_stride, a.y_stride, first);
-  if (t < a.tokens)
-    tile_rows<1, kTileRows>(x + t * a.x_stride, a.x_stride, w, w_stride, rows, k,
-                            y + t * a.y_stride, a.y_stride, first);
+  for (; t + kTileTokens <= tokens; t += kTileTokens)
+    tile_rows<kTileTokens, kTileRows>(x + t * x_stride, x_stride, w, w_stride, rows, k,
+                                      y + t * y_stride, y_stride, first);
+  for (; t + 2 <= tokens; t += 2)
+    tile_rows<2, kTileRows>(x + t * x_stride, x_stride, w, w_stride, rows, k, y + t * y_stride,
+                            y_stride, first);
+  if (t < tokens)
+    tile_rows<1, kTileRows>(x + t * x_stride, x_stride, w, w_stride, rows, k, y + t * y_stride,
+                            y_stride, first);
 }
 
 /// One token: as many rows at once as hide the latency of the sums and keep memory busy.
@@ -81,48 +82,32 @@ void matmul_vector(const MatmulTask& a) {
   }
 }
 
-/// Few tokens: a tile's rows come from memory once, meet all tokens while they are in the
-/// first-level cache, and are converted each time in registers, beside the multiply-adds.
+/// Tokens whose inputs, for one block of k, stay in the second-level cache together with the rows.
+inline constexpr int64_t kTokenChunk = 32;
+
+/// Several tokens: a tile's rows meet a chunk of tokens while they are in the first-level cache, and
+/// are converted each time, in registers, beside the multiply-adds. (Converting them once into a
+/// buffer was measured slower for every number of tokens.)
 template <class W>
-void matmul_direct(const MatmulTask& a) {
+void matmul_tiles(const MatmulTask& a) {
   const W* w = static_cast<const W*>(a.w);
-  for (int64_t r = 0; r < a.rows; r += kTileRows) {
-    const int64_t rows = a.rows - r < kTileRows ? a.rows - r : kTileRows;
-    for (int64_t i = 0; i < a.k; i += kDotBlock) {
-      const int64_t k = a.k - i < kDotBlock ? a.k - i : kDotBlock;
-      tile_tokens(a, a.x + i, w + r * a.w_stride + i, a.w_stride, rows, k, a.y + r, i == 0);
+  for (int64_t t = 0; t < a.tokens; t += kTokenChunk) {
+    const int64_t tokens = a.tokens - t < kTokenChunk ? a.tokens - t : kTokenChunk;
+    for (int64_t r = 0; r < a.rows; r += kTileRows) {
+      const int64_t rows = a.rows - r < kTileRows ? a.rows - r : kTileRows;
+      for (int64_t i = 0; i < a.k; i += kDotBlock) {
+        const int64_t k = a.k - i < kDotBlock ? a.k - i : kDotBlock;
+        tile_tokens(a.x + t * a.x_stride + i, a.x_stride, tokens, w + r * a.w_stride + i, a.w_stride,
+                    rows, k, a.y + t * a.y_stride + r, a.y_stride, i == 0);
+      }
     }
   }
 }
-
-/// Many tokens: a panel [rows, kDotBlock] of weights is converted once into the second-level cache
-/// and meets all tokens there.
-template <class W>
-void matmul_panel(const MatmulTask& a) {
-  const W* w = static_cast<const W*>(a.w);
-  for (int64_t i = 0; i < a.k; i += kDotBlock) {
-    const int64_t k = a.k - i < kDotBlock ? a.k - i : kDotBlock;
-    for (int64_t r = 0; r < a.rows; ++r) {
-      for (int64_t j = 0; j < k; j += kLanes)
-        store(a.scratch + r * k + j, load(w + r * a.w_stride + i + j));
-    }
-    tile_tokens(a, a.x + i, a.scratch, k, a.rows, k, a.y, i == 0);
-  }
-}
-
-/// Up to here a block of all tokens' inputs stays in the second-level cache.
-inline constexpr int64_t kDirectTokens = 32;
 
 template <class W>
 void matmul(const MatmulTask& a) {
   if (a.tokens == 1) return matmul_vector<W>(a);
-  MatmulTask part = a;
-  for (int64_t t = 0; t < a.tokens; t += kDirectTokens) {
-    part.x = a.x + t * a.x_stride;
-    part.y = a.y + t * a.y_stride;
-    part.tokens = a.tokens - t < kDirectTokens ? a.tokens - t : kDirectTokens;
-    matmul_direct<W>(part);
-  }
+  matmul_tiles<W>(a);
 }
 static_assert(kMatmulRows % kTileRows == 0 && kMatmulRows % kGemvRows == 0);
 static_assert(kDotBlock % kRowPadding == 0 && kRowPadding % kLanes == 0);
