@@ -9,6 +9,7 @@
 #include "emulator/runtime/collectives.h"
 #include "emulator/runtime/happens_before.h"
 #include "emulator/runtime/report.h"
+#include "emulator/runtime/sanitizer.h"
 #include "emulator/runtime/settings.h"
 #include "emulator/runtime/virtual_memory.h"
 #include "emulator/runtime/watchdog.h"
@@ -54,6 +55,7 @@ thread_local const HostStack host_stack;
 Block::Block() : fibers_(std::make_unique<Fiber[]>(kMaxThreads)) {
   stacks_ = reserve_pages(kStackBytes * kMaxThreads, Protection::kReadWrite);
   if (stacks_ == nullptr) throw std::bad_alloc();
+  listen_to_sanitizers();
   for (unsigned i = 0; i < kMaxThreads; ++i) {
     fibers_[i].linear = i;
     fibers_[i].lane = i % kWarpLanes;
@@ -64,6 +66,11 @@ Block::Block() : fibers_(std::make_unique<Fiber[]>(kMaxThreads)) {
 Block::~Block() {
   allow_memory(stacks_, kStackBytes * kMaxThreads);
   release_pages(stacks_, kStackBytes * kMaxThreads);
+}
+
+bool Block::is_stack(const void* p) const {
+  return static_cast<std::size_t>(static_cast<const unsigned char*>(p) - stacks_) <
+         kStackBytes * kMaxThreads;
 }
 
 void Block::lay_out_threads(dim3 block) {
@@ -119,7 +126,7 @@ void Block::prepare(const KernelLaunch& launch, uint3 index) {
 BlockResult Block::run(const KernelLaunch& launch, uint3 index, bool ahead_of_predecessor) {
   prepare(launch, index);
   ahead_ = ahead_of_predecessor;
-  begin_block_clocks(*this);
+  if (race_detection_enabled) begin_block_clocks(*this);
   return go_on();
 }
 

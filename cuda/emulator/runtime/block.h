@@ -16,6 +16,8 @@
 
 namespace komt::emulator {
 
+struct BlockClocks;
+
 inline constexpr unsigned kWarpLanes = 32;
 inline constexpr unsigned kMaxThreads = 1024;
 inline constexpr unsigned kMaxWarps = kMaxThreads / kWarpLanes;
@@ -30,7 +32,9 @@ struct KernelLaunch {
   std::size_t dynamic_shared_bytes = 0;
   int device = 0;
   bool programmatic = false;    // may start before its predecessor has ended
-  std::uint64_t sequence = 0;   // counts the process's launches
+  std::uint64_t sequence = 0;   // since the seed was set
+  std::uint64_t id = 0;         // since the process began, from 1
+  std::uint64_t predecessor = 0;  // of a programmatic launch: the id of the kernel it may overlap
 };
 
 struct PendingCopy {
@@ -121,6 +125,8 @@ class Block {
   Warp& warp(unsigned i) { return warps_[i]; }
   Barrier& barrier(int id) { return barriers_[id]; }
   SharedMemory& shared() { return shared_; }
+  bool is_stack(const void* p) const;
+  std::shared_ptr<BlockClocks>& clocks() { return clocks_; }
   bool in_order() const { return schedule_ == Schedule::kInOrder; }
   Random& random() { return random_; }
   bool ahead_of_predecessor() const { return ahead_; }
@@ -161,6 +167,7 @@ class Block {
   Warp warps_[kMaxWarps];
   Barrier barriers_[kNamedBarriers];
   SharedMemory shared_;
+  std::shared_ptr<BlockClocks> clocks_;
   unsigned char* stacks_ = nullptr;
   unsigned guarded_stacks_ = 0;
 

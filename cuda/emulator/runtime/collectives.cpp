@@ -27,7 +27,12 @@ void give_way(Block& block) {
 void complete(Block& block, unsigned warp_index, unsigned slot, unsigned going_on) {
   Warp& warp = block.warp(warp_index);
   Rendezvous& meeting = warp.rendezvous[slot];
-  meeting.collective->function(meeting.arguments, meeting.arrived);
+  if (meeting.collective->whole_warp && meeting.arrived != ~0u) {
+    report(Check::kCollective, meeting.where, "%s needs all 32 lanes of the warp; alive are %08x",
+           meeting.collective->name, warp.live);
+  } else {
+    meeting.collective->function(meeting.arguments, meeting.arrived);
+  }
   if (race_detection_enabled && meeting.collective->orders_memory) {
     order_lanes(block, warp_index, meeting.arrived);
   }
@@ -134,10 +139,6 @@ void warp_collective(unsigned mask, const Collective& collective, void* argument
            collective.name, fiber.lane, mask);
     mask |= bit;
   }
-  if (collective.whole_warp && warp.live != ~0u) {
-    report(Check::kCollective, where, "%s needs all 32 lanes of the warp; alive are %08x",
-           collective.name, warp.live);
-  }
   Rendezvous* meeting = warp.open == 0 ? nullptr : &warp.rendezvous[0];
   if (meeting == nullptr || meeting->mask != mask || meeting->collective != &collective ||
       meeting->where.line != where.line || meeting->where.file != where.file) {
@@ -223,7 +224,7 @@ void barrier_arrive(int id, int threads, const char* name, SourceLocation where)
 
 void fence(FenceScope scope) {
   if (scope != FenceScope::kBlock) __atomic_thread_fence(__ATOMIC_SEQ_CST);
-  if (race_detection_enabled && scope != FenceScope::kBlock) order_fence(*current_fiber);
+  if (race_detection_enabled) order_fence(*current_block, *current_fiber, scope);
 }
 
 void scheduling_point() { current_block->spin(kNowhere); }

@@ -82,6 +82,10 @@ cudaError_t remember(cudaError_t error) {
   return error;
 }
 
+void check_global_gaps() {
+  for (int i = 0; i < kMaxDevices; ++i) device(i).memory.check_gaps();
+}
+
 void mark_reported(int index) { device(index).reported = true; }
 
 void forgive_reports() {

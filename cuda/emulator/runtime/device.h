@@ -40,6 +40,9 @@ void set_sticky_error(int index, cudaError_t error);
 // Remembers `error` for cudaGetLastError() of this host thread, and returns it.
 cudaError_t remember(cudaError_t error);
 
+// Reports writes behind the ends of allocations, on every device.
+void check_global_gaps();
+
 void mark_reported(int device);
 void forgive_reports();
 

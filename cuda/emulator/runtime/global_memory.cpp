@@ -151,6 +151,7 @@ void GlobalMemory::check_gap([[maybe_unused]] std::size_t begin,
     report(Check::kOutOfBounds, kNowhere,
            "global memory was written %zu bytes behind the end of an allocation of %zu bytes",
            at - block.bytes, block.bytes);
+    std::memset(base_ + begin + block.bytes, kPoison, block.reserved - block.bytes);
     return;
   }
 #endif

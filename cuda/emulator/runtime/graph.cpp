@@ -117,6 +117,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t handle) {
     Operation operation = node;
     if (operation.kind == Operation::Kind::kKernel) {
       operation.kernel.launch.sequence = ++settings().launches;
+      operation.kernel.launch.id = ++settings().launch_ids;
     }
     if (operation.kind == Operation::Kind::kCopy) begin_transfer(operation.copy);
     if (const cudaError_t error = lock.enqueue(stream, std::move(operation))) return remember(error);

@@ -67,7 +67,6 @@ class BlockOrder {
 
 BlocksAhead start_ahead(const KernelLaunch& launch) {
   BlocksAhead ahead;
-  begin_launch_clocks(launch);
   const BlockOrder order(launch);
   const std::uint64_t count = std::min(order.total(), kMostAhead);
   for (; ahead.started < count && ahead.error == cudaSuccess; ++ahead.started) {
@@ -94,7 +93,6 @@ cudaError_t run_grid(const KernelLaunch& launch, BlocksAhead ahead) {
   const auto begin = std::chrono::steady_clock::now();
   const BlockOrder order(launch);
   std::atomic<int> error{ahead.error};
-  if (ahead.started == 0) begin_launch_clocks(launch);
   for (auto& block : ahead.parked) {
     if (error != cudaSuccess) {
       block->discard();

@@ -82,6 +82,7 @@ cudaError_t enqueue_kernel(const cudaLaunchConfig_t& config, const void* kernel,
   launch.device = stream->device;
   launch.programmatic = programmatic;
   launch.sequence = ++settings().launches;
+  launch.id = ++settings().launch_ids;
   operation.kernel.set_arguments(arguments, argument_bytes);
   return remember(lock.enqueue(stream, std::move(operation)));
 }

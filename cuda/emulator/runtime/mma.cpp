@@ -77,12 +77,12 @@ void multiply(void* const* arguments) {
 
 }  // namespace
 
-void mma_m16n8k16_f16(void* const* arguments, unsigned mask) {
-  if (mask == ~0u) multiply<HalfRow>(arguments);
+void mma_m16n8k16_f16(void* const* arguments, unsigned) {
+  multiply<HalfRow>(arguments);
 }
 
-void mma_m16n8k16_bf16(void* const* arguments, unsigned mask) {
-  if (mask == ~0u) multiply<Bfloat16Row>(arguments);
+void mma_m16n8k16_bf16(void* const* arguments, unsigned) {
+  multiply<Bfloat16Row>(arguments);
 }
 
 }  // namespace komt::emulator

@@ -105,6 +105,7 @@ const char* latest_report() {
 }
 
 std::vector<Report> take_reports() {
+  check_global_gaps();
   Findings& all = findings();
   const std::lock_guard lock(all.mutex);
   forgive_reports();

@@ -23,6 +23,7 @@ Settings& settings() {
       from_environment("KOMT_EMULATOR_SEED", 0),
       0,
       0,
+      0,
       static_cast<int>(from_environment(
           "KOMT_EMULATOR_THREADS", std::clamp(std::thread::hardware_concurrency(), 1u, 8u))),
       20.0,

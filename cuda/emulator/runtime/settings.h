@@ -10,6 +10,7 @@ struct Settings {
   std::atomic<std::uint64_t> seed;
   std::atomic<std::uint64_t> seeded;    // how often the seed was set: everything random starts anew
   std::atomic<std::uint64_t> launches;  // since then
+  std::atomic<std::uint64_t> launch_ids;
   std::atomic<int> worker_threads;
   std::atomic<double> watchdog_seconds;
   std::atomic<bool> host_access_check;

@@ -6,6 +6,7 @@
 #include <new>
 
 #include "emulator/runtime/block.h"
+#include "emulator/runtime/happens_before.h"
 #include "emulator/runtime/report.h"
 #include "emulator/runtime/virtual_memory.h"
 
@@ -46,6 +47,7 @@ void SharedMemory::add(std::size_t begin, std::size_t bytes, const char* name) {
   allow_memory(base_ + begin, used_ - begin);
   std::memset(base_ + begin, kGapByte, used_ - begin);
   forbid_memory(base_ + end, used_ - end);
+  if (race_detection_enabled) mark_fresh(base_ + begin, bytes);
   ranges_.push_back({begin, end, name});
 }
 

@@ -214,6 +214,7 @@ void StreamLock::run_kernels(const StreamPointer& stream, Operation operation) {
       *next = std::move(stream->queue.front());
       stream->queue.pop_front();
       next->kernel.launch.arguments = next->kernel.arguments();
+      next->kernel.launch.predecessor = now->kernel.launch.id;
       next_ahead = start_ahead(next->kernel.launch);
     }
     const cudaError_t error = run_grid(now->kernel.launch, std::move(ahead));
