@@ -1,7 +1,7 @@
 /**
  * Whole models on the CPU, komt beside its peers:
  *
- *   npm run bench -- [--shapes 100m,1.1b] [--peers transformers-f16,...] [--pairs 3] [--threads 2]
+ *   npm run bench -- [--shapes 100m,1.1b] [--peers transformers-f16,...] [--pairs N] [--threads 2]
  *
  * Every engine loads the same random weights and continues the same 512 tokens greedily. Runs come in
  * pairs, komt and then the peer, each in a process of its own, so that whatever else the machine does
@@ -24,8 +24,8 @@ const { values: options } = parseArgs({
       type: 'string',
       default: 'transformers-f16,transformers-bf16,transformers-f32,node-llama-cpp',
     },
-    pairs: { type: 'string', default: '3' },
-    repeats: { type: 'string', default: '2' },
+    pairs: { type: 'string' },
+    repeats: { type: 'string', default: '1' },
     threads: { type: 'string', default: '2' },
     prompt: { type: 'string', default: '512' },
     'new-tokens': { type: 'string', default: '65' },
@@ -33,7 +33,8 @@ const { values: options } = parseArgs({
     'no-save': { type: 'boolean', default: false },
   },
 });
-const pairs = Number(options.pairs);
+/** A small model's run is short, so that noise weighs more and more runs can be had. */
+const pairsFor = (parameters) => Number(options.pairs ?? (parameters < 5e8 ? 5 : 3));
 const threads = Number(options.threads);
 const newTokens = Number(options['new-tokens']);
 
@@ -56,7 +57,7 @@ function agreement(a, b) {
   return until === -1 ? a.length : until;
 }
 
-async function comparePeer(peer, spec) {
+async function comparePeer(peer, spec, pairs) {
   const own = [];
   const its = [];
   let version = '';
@@ -108,20 +109,20 @@ async function measureShape(name, peers) {
     new_tokens: newTokens,
     repeats: Number(options.repeats),
   };
+  const pairs = pairsFor(parameters);
   const comparisons = [];
   for (const peer of peers) {
     console.error(`${name}: komt and ${ENGINES[peer].label}`);
-    comparisons.push(await comparePeer(peer, spec));
+    comparisons.push(await comparePeer(peer, spec, pairs));
   }
+  const own = comparisons.flatMap((comparison) => comparison.own);
+  while (own.length < pairs) own.push(figures(await runEngine('komt', spec)));
   return {
     shape: name,
     parameters,
+    pairs,
     engines: [
-      summary(
-        ENGINES.komt.label,
-        comparisons.flatMap(({ own }) => own),
-        null,
-      ),
+      summary(ENGINES.komt.label, own, null),
       ...comparisons.map(({ peer, its, ratio }) => summary(ENGINES[peer].label, its, ratio)),
     ],
     comparisons,
@@ -131,7 +132,7 @@ async function measureShape(name, peers) {
 function toMarkdown({ machine, settings, versions, skipped, shapes }) {
   const cell = ({ median: m, min, max }) => `${digits(m)} (${digits(min)}-${digits(max)})`;
   const megabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
-  const tables = shapes.map(({ shape, parameters, engines }) => {
+  const tables = shapes.map(({ shape, parameters, pairs, engines }) => {
     const rows = engines.map(({ label, ready_s, prefill, decode, peak_rss_bytes, ratio }) => [
       label,
       cell(ready_s),
@@ -150,7 +151,7 @@ function toMarkdown({ machine, settings, versions, skipped, shapes }) {
       'komt / it, prefill',
       'komt / it, decode',
     ];
-    return `## ${shape}: ${(parameters / 1e6).toFixed(0)} M parameters\n\n${markdownTable(header, rows)}`;
+    return `## ${shape}: ${(parameters / 1e6).toFixed(0)} M parameters, ${pairs} pairs a peer\n\n${markdownTable(header, rows)}`;
   });
   const notes = Object.entries(versions).map(([name, version]) => `- ${name} ${version}`);
   const absent = Object.entries(skipped).map(([name, why]) => `- without ${name}: ${why}`);
@@ -158,7 +159,7 @@ function toMarkdown({ machine, settings, versions, skipped, shapes }) {
     '# Decoding on the CPU',
     [machineLines(machine), ...notes, ...absent].join('\n'),
     `${settings.threads} threads, prompt of ${settings.prompt} tokens, ${settings.new_tokens} new ones, ` +
-      `greedy; medians (least-most) of ${settings.pairs} processes each; ratios are of pairs run one ` +
+      `greedy; medians (least-most) over processes; ratios are of pairs run one ` +
       'after the other, above 1 means that komt is faster.',
     ...tables,
   ].join('\n\n');
@@ -189,7 +190,6 @@ async function main() {
     threads,
     prompt: prompt.length,
     new_tokens: newTokens,
-    pairs,
     repeats: Number(options.repeats),
   };
   const result = { machine, settings, versions, skipped, shapes };

@@ -1,7 +1,7 @@
 /**
  * What streaming text costs on 100 M parameters, and how fast the tokenizer is:
  *
- *   node bench/streaming.mjs [--rounds 12] [--new-tokens 128] [--threads 2]
+ *   node bench/streaming.mjs [--rounds 20] [--new-tokens 64] [--threads 2]
  */
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
@@ -17,9 +17,9 @@ import { summarize } from './support/statistics.mjs';
 
 const { values: options } = parseArgs({
   options: {
-    rounds: { type: 'string', default: '12' },
+    rounds: { type: 'string', default: '20' },
     threads: { type: 'string', default: '2' },
-    'new-tokens': { type: 'string', default: '128' },
+    'new-tokens': { type: 'string', default: '64' },
     folder: { type: 'string', default: path.join(os.tmpdir(), 'komt-bench') },
     'no-save': { type: 'boolean', default: false },
   },
