@@ -49,5 +49,11 @@ inline void record(bool ok, const char* file, int line, const std::string& what)
       name, KOMT_TEST_CONCAT(test_body_, __LINE__));                                     \
   static void KOMT_TEST_CONCAT(test_body_, __LINE__)()
 
-#define CHECK(condition) ::komt::test::record((condition), __FILE__, __LINE__, #condition)
-#define CHECK_THAT(condition, what) ::komt::test::record((condition), __FILE__, __LINE__, (what))
+#define CHECK(condition) CHECK_THAT(condition, #condition)
+/// `what` is evaluated on failure only.
+#define CHECK_THAT(condition, what)                                                            \
+  do {                                                                                         \
+    const bool check_ok = (condition);                                                         \
+    ::komt::test::record(check_ok, __FILE__, __LINE__, \
+                         check_ok ? std::string() : std::string(what));                        \
+  } while (false)

@@ -27,8 +27,10 @@ KOMT_INLINE void score_keys(const float* q, const float* keys, int64_t head_dim,
     for (int j = 0; j < N; ++j)
       sums[j] = fma(query, load_first(keys + j * head_dim + i, n), sums[j]);
   }
+  float totals[N];
+  sum_vectors<N>(sums, totals);
   KOMT_UNROLL
-  for (int j = 0; j < N; ++j) scores[j] = sum_lanes(sums[j]) * scale;
+  for (int j = 0; j < N; ++j) scores[j] = totals[j] * scale;
 }
 
 /// output += sum_j weights[j] * values[j] for N vectors of the head.
@@ -58,11 +60,17 @@ KOMT_INLINE void add_values_partial(const float* weights, const float* values, i
 
 /// Replaces n scores by exp(score - max); returns their sum.
 KOMT_INLINE float softmax_weights(float* scores, int64_t n) {
-  float top = scores[0];
-  for (int64_t j = 1; j < n; ++j) top = scores[j] > top ? scores[j] : top;
-  const Vec tops = set1(top);
-  Vec sum = zero();
+  float lanes[kLanes];
+  Vec tops = set1(scores[0]);
   int64_t j = 0;
+  for (; j + kLanes <= n; j += kLanes) tops = max(load(scores + j), tops);
+  store(lanes, tops);
+  float top = lanes[0];
+  for (int i = 1; i < kLanes; ++i) top = lanes[i] > top ? lanes[i] : top;
+  for (; j < n; ++j) top = scores[j] > top ? scores[j] : top;
+  tops = set1(top);
+  Vec sum = zero();
+  j = 0;
   for (; j + kLanes <= n; j += kLanes) {
     const Vec e = exp(sub(load(scores + j), tops));
     store(scores + j, e);

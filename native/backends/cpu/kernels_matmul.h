@@ -8,6 +8,16 @@
 
 namespace komt::cpu::KOMT_ISA {
 
+/// The sum of the lanes of each of N vectors.
+template <int N>
+KOMT_INLINE void sum_vectors(const Vec* v, float* sums) {
+  int i = 0;
+  KOMT_UNROLL
+  for (; i + 4 <= N; i += 4) sum_lanes4(v + i, sums + i);
+  KOMT_UNROLL
+  for (; i < N; ++i) sums[i] = sum_lanes(v[i]);
+}
+
 /// A tile of T tokens and R rows over one block of k; adds to y, or sets it for the first block.
 template <int T, int R, class W>
 KOMT_INLINE void tile(const float* x, int64_t x_stride, const W* w, int64_t w_stride, int64_t k,
@@ -31,12 +41,11 @@ KOMT_INLINE void tile(const float* x, int64_t x_stride, const W* w, int64_t w_st
   }
   KOMT_UNROLL
   for (int t = 0; t < T; ++t) {
+    float totals[R];
+    sum_vectors<R>(sums[t], totals);
+    float* out = y + t * y_stride;
     KOMT_UNROLL
-    for (int r = 0; r < R; ++r) {
-      const float sum = sum_lanes(sums[t][r]);
-      float* out = y + t * y_stride + r;
-      *out = first ? sum : *out + sum;
-    }
+    for (int r = 0; r < R; ++r) out[r] = first ? totals[r] : out[r] + totals[r];
   }
 }
 

@@ -1,9 +1,9 @@
 #pragma once
 // Last of the headers a kernels_*.cpp includes: the table of its kernels.
 #include "backends/cpu/kernels_elementwise.h"
-
-#include "backends/cpu/kernels_attention.h"
 #include "backends/cpu/kernels_matmul.h"
+// After these two, whose functions it uses.
+#include "backends/cpu/kernels_attention.h"
 
 namespace komt::cpu::KOMT_ISA {
 

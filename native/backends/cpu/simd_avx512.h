@@ -72,6 +72,22 @@ KOMT_INLINE float sum_lanes(Vec v) {
   return _mm_cvtss_f32(_mm_add_ss(c, _mm_movehdup_ps(c)));
 }
 
+/// sum_lanes of four vectors, the same tree.
+KOMT_INLINE void sum_lanes4(const Vec* v, float* sums) {
+  const Vec ab = _mm512_add_ps(_mm512_shuffle_f32x4(v[0], v[1], 0x44),
+                               _mm512_shuffle_f32x4(v[0], v[1], 0xee));
+  const Vec cd = _mm512_add_ps(_mm512_shuffle_f32x4(v[2], v[3], 0x44),
+                               _mm512_shuffle_f32x4(v[2], v[3], 0xee));
+  // Four floats of each vector, a quarter apiece.
+  const Vec quarters =
+      _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+  const Vec halves =
+      _mm512_add_ps(quarters, _mm512_permute_ps(quarters, _MM_SHUFFLE(1, 0, 3, 2)));
+  const Vec all = _mm512_add_ps(halves, _mm512_permute_ps(halves, _MM_SHUFFLE(2, 3, 0, 1)));
+  const __m512i first = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  _mm_storeu_ps(sums, _mm512_castps512_ps128(_mm512_permutexvar_ps(first, all)));
+}
+
 KOMT_INLINE void store_half(Half* p, Vec v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

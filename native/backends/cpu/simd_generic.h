@@ -110,6 +110,10 @@ KOMT_INLINE float sum_lanes(const Vec& v) {
   return ((a[0] + a[4]) + (a[2] + a[6])) + ((a[1] + a[5]) + (a[3] + a[7]));
 }
 
+KOMT_INLINE void sum_lanes4(const Vec* v, float* sums) {
+  for (int i = 0; i < 4; ++i) sums[i] = sum_lanes(v[i]);
+}
+
 KOMT_INLINE void store_half(Half* p, const Vec& v) {
   for (int i = 0; i < kLanes; ++i) p[i].bits = komt::float_to_half(v.lane[i]);
 }
