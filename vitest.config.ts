@@ -3,7 +3,12 @@ import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
   // Examples and the command line import the package by its name.
-  resolve: { alias: { komt: path.resolve(import.meta.dirname, 'lib/index.ts') } },
+  resolve: {
+    alias: {
+      'komt/kernels': path.resolve(import.meta.dirname, 'lib/kernels/index.ts'),
+      komt: path.resolve(import.meta.dirname, 'lib/index.ts'),
+    },
+  },
   test: {
     include: ['test/**/*.test.ts'],
     testTimeout: 60_000,

@@ -58,6 +58,7 @@ if(KOMT_WITH_CUDA)
 
   string(REPLACE ";" ", " archs "${KOMT_CUDA_ARCHS}")
   target_compile_definitions(komt_core PRIVATE KOMT_WITH_CUDA)
-  target_compile_definitions(komt PRIVATE KOMT_CUDA_ARCHITECTURES="${archs}")
+  target_sources(komt PRIVATE ${addon_cuda_sources})
+  target_compile_definitions(komt PRIVATE KOMT_WITH_CUDA KOMT_CUDA_ARCHITECTURES="${archs}")
   target_link_libraries(komt PRIVATE komt_cuda komt_kernels CUDA::cudart_static)
 endif()

@@ -3,6 +3,8 @@
  * internal: types are carried across, nothing is validated, nothing is worded.
  */
 
+import type { NativeKernels } from './kernels.js';
+
 /** Weight places, by number; the order is that of `enum class Slot` in native/engine/model.h. */
 export const SLOTS = [
   'embed_tokens',
@@ -175,4 +177,6 @@ export interface NativeAddon {
   buildInfo(): BuildInfo;
   devices(): DeviceInfo[];
   Engine: new () => NativeEngine;
+  /** Kernels one by one (lib/kernels), where CUDA or the emulator was built in. */
+  kernels?: NativeKernels;
 }

@@ -3,6 +3,10 @@
 #include "backends/registry.h"
 #include "engine_object.h"
 
+#ifdef KOMT_WITH_CUDA
+#include "kernels/kernels.h"
+#endif
+
 namespace komt::addon {
 namespace {
 
@@ -49,6 +53,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("buildInfo", Napi::Function::New(env, build_info, "buildInfo"));
   exports.Set("devices", Napi::Function::New(env, devices, "devices"));
   exports.Set("Engine", EngineObject::define(env));
+#ifdef KOMT_WITH_CUDA
+  exports.Set("kernels", kernels::exports(env));
+#endif
   return exports;
 }
 

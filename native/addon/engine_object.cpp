@@ -6,22 +6,11 @@
 #include "convert.h"
 #include "engine/decode.h"
 #include "engine/error.h"
+#include "guarded.h"
 
 namespace komt::addon {
 
 namespace {
-
-/// Runs `body`; a C++ exception becomes the JavaScript exception lib/native/errors.ts understands.
-template <class F>
-Napi::Value guarded(const Napi::CallbackInfo& info, F&& body) {
-  try {
-    return body();
-  } catch (const Napi::Error&) {
-    throw;
-  } catch (...) {
-    throw Napi::Error(info.Env(), to_js_error(info.Env(), std::current_exception()));
-  }
-}
 
 Napi::Value float_array(Napi::Env env, const std::vector<float>& values) {
   auto out = Napi::Float32Array::New(env, values.size());
@@ -119,7 +108,7 @@ EngineObject::Answer EngineObject::answer(uint32_t id) {
 
 // load(config, sources, placement, { threads, readerThreads }, onProgress, onDone)
 Napi::Value EngineObject::load(const Napi::CallbackInfo& info) {
-  return guarded(info, [&]() -> Napi::Value {
+  return guarded(info.Env(), [&]() -> Napi::Value {
     const auto options = info[3].As<Napi::Object>();
     LoadRequest request;
     request.config = read_config(info[0].As<Napi::Object>());
@@ -168,7 +157,7 @@ Napi::Value EngineObject::cancel_load(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value EngineObject::open_session(const Napi::CallbackInfo& info) {
-  return guarded(info, [&]() -> Napi::Value {
+  return guarded(info.Env(), [&]() -> Napi::Value {
     if (!engine_) throw Error(ErrorKind::disposed, "The model was disposed");
     return Napi::Number::New(info.Env(), engine_->open_session());
   });
@@ -224,7 +213,7 @@ Napi::Value EngineObject::release(const Napi::CallbackInfo& info) {
 // forward(session, sequences, lengths, tokens, wanted, hidden, onDone): Int32Arrays, one entry a row;
 // tokens concatenated; wanted 0 none, 1 last, 2 all
 Napi::Value EngineObject::forward(const Napi::CallbackInfo& info) {
-  return guarded(info, [&]() -> Napi::Value {
+  return guarded(info.Env(), [&]() -> Napi::Value {
     const auto sequences = read_ints(info[1], "sequences");
     const auto lengths = read_ints(info[2], "lengths");
     const auto tokens = read_ints(info[3], "tokens");
@@ -266,7 +255,7 @@ Napi::Value EngineObject::forward(const Napi::CallbackInfo& info) {
 
 // decode(session, request, onStep(step, tokens, logprobs), onDone)
 Napi::Value EngineObject::decode(const Napi::CallbackInfo& info) {
-  return guarded(info, [&]() -> Napi::Value {
+  return guarded(info.Env(), [&]() -> Napi::Value {
     const DecodeOptions options = read_decode(info[1].As<Napi::Object>());
     const uint32_t id = begin(info.Env(), info[3], info[2]);
     const Answer respond = answer(id);
@@ -322,7 +311,7 @@ Napi::Value EngineObject::cancel(const Napi::CallbackInfo& info) {
 
 // dispose(onDone): answered when the engine's thread has released everything
 Napi::Value EngineObject::dispose(const Napi::CallbackInfo& info) {
-  return guarded(info, [&]() -> Napi::Value {
+  return guarded(info.Env(), [&]() -> Napi::Value {
     const uint32_t id = begin(info.Env(), info[0], info.Env().Undefined());
     engine_->stop([respond = answer(id)] { respond(nullptr, nullptr); });
     return info.Env().Undefined();

@@ -1,0 +1,43 @@
+#pragma once
+#include <napi.h>
+
+#include <cstdint>
+
+#include "common/element_type.h"
+#include "kernels/tensor_object.h"
+
+namespace komt::addon::kernels {
+
+/// One kernel call from lib/kernels: a device object, and an object with the launcher's arguments by
+/// name. Absent tensors are null pointers. Shapes and types were checked, and worded, in JavaScript.
+class Call {
+ public:
+  explicit Call(const Napi::CallbackInfo& info);
+
+  Context& context() const { return *context_; }
+  cudaStream_t stream() const { return context_->stream(); }
+
+  /// Throws `invalid_argument` if the tensor lies on another device object.
+  void* tensor(const char* name) const;
+  template <class T>
+  T* tensor(const char* name) const {
+    return static_cast<T*>(tensor(name));
+  }
+  /// Element type of a floating-point tensor; throws `invalid_argument` when absent.
+  komt::kernels::ElementType type(const char* name) const;
+  bool has(const char* name) const;
+  int integer(const char* name) const;
+  float number(const char* name) const;
+  bool flag(const char* name) const;
+  uint64_t unsigned64(const char* name) const;
+  Call nested(const char* name) const;
+
+ private:
+  Call(std::shared_ptr<Context> context, Napi::Object arguments);
+  TensorObject* object(const char* name) const;
+
+  std::shared_ptr<Context> context_;
+  Napi::Object arguments_;
+};
+
+}  // namespace komt::addon::kernels

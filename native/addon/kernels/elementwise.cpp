@@ -1,0 +1,72 @@
+#include "elementwise/pages.h"
+#include "elementwise/rms_norm.h"
+#include "elementwise/rope_append.h"
+#include "guarded.h"
+#include "kernels/call.h"
+#include "kernels/kernels.h"
+
+namespace komt::addon::kernels {
+
+Napi::Value rms_norm(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Call call(info);
+    komt::kernels::RmsNormArgs args;
+    args.input = call.tensor<float>("input");
+    args.weight = call.tensor<float>("weight");
+    args.output = call.tensor("output");
+    args.output_type = call.type("output");
+    args.rows = call.integer("rows");
+    args.hidden = call.integer("hidden");
+    args.eps = call.number("eps");
+    const cuda::DeviceScope scope(call.context().device());
+    cuda::check(komt::kernels::rms_norm(args, call.stream()), "rms_norm");
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value rope_append(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Call call(info);
+    komt::kernels::RopeAppendArgs args;
+    args.qkv = call.tensor("qkv");
+    args.qkv_type = call.type("qkv");
+    args.type = call.type("query");
+    args.query = call.tensor("query");
+    args.keys = call.tensor("keys");
+    args.values = call.tensor("values");
+    args.cos = call.tensor<float>("cos");
+    args.sin = call.tensor<float>("sin");
+    args.rope_rows = call.tensor<int32_t>("ropeRows");
+    args.positions = call.tensor<int32_t>("positions");
+    args.sequence_ids = call.tensor<int32_t>("sequenceIds");
+    args.block_table = call.tensor<int32_t>("blockTable");
+    args.block_table_stride = call.integer("blockTableStride");
+    args.num_tokens = call.integer("numTokens");
+    args.num_heads = call.integer("numHeads");
+    args.num_kv_heads = call.integer("numKvHeads");
+    args.head_dim = call.integer("headDim");
+    const cuda::DeviceScope scope(call.context().device());
+    cuda::check(komt::kernels::rope_append(args, call.stream()), "rope");
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value copy_pages(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Call call(info);
+    komt::kernels::CopyPagesArgs args;
+    args.source_keys = call.tensor("sourceKeys");
+    args.source_values = call.tensor("sourceValues");
+    args.target_keys = call.tensor("targetKeys");
+    args.target_values = call.tensor("targetValues");
+    args.source_pages = call.tensor<int32_t>("sourcePages");
+    args.target_pages = call.tensor<int32_t>("targetPages");
+    args.count = call.integer("count");
+    args.page_bytes = size_t(call.integer("pageBytes"));
+    const cuda::DeviceScope scope(call.context().device());
+    cuda::check(komt::kernels::copy_pages(args, call.stream()), "Copying pages");
+    return info.Env().Undefined();
+  });
+}
+
+}  // namespace komt::addon::kernels

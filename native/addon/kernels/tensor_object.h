@@ -1,0 +1,35 @@
+#pragma once
+#include <napi.h>
+
+#include <memory>
+#include <string>
+
+#include "kernels/context.h"
+
+namespace komt::addon::kernels {
+
+/// Element types of device tensors; `bytes` holds flags.
+enum class TensorType { f32, f16, bf16, i32, u8 };
+
+/// Device memory with an element type. Dimensions are kept in lib/kernels/device-tensor.ts.
+class TensorObject : public Napi::ObjectWrap<TensorObject> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  /// new (device, dtype, element count)
+  explicit TensorObject(const Napi::CallbackInfo& info);
+
+  TensorType type() const { return type_; }
+  Allocation& allocation() const { return *allocation_; }
+
+ private:
+  Napi::Value write(const Napi::CallbackInfo& info);
+  Napi::Value read(const Napi::CallbackInfo& info);
+  Napi::Value copy_from(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+
+  TensorType type_;
+  size_t count_;
+  std::unique_ptr<Allocation> allocation_;
+};
+
+}  // namespace komt::addon::kernels
