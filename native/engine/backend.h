@@ -5,6 +5,7 @@
 // thrown as komt::Error; after a throw the backend stays usable unless its device is poisoned.
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -57,8 +58,24 @@ class Weight {
   int64_t cols_;
 };
 
+/// Bytes on their way to the host.
+class Readback {
+ public:
+  virtual ~Readback() = default;
+  /// The bytes; waits until they are there. Valid while this object lives.
+  virtual const void* wait() = 0;
+};
+
+/// Recorded operations that can be run again as they are, on the same memory.
+class Graph {
+ public:
+  virtual ~Graph() = default;
+  virtual void launch() = 0;
+};
+
 struct Capabilities {
-  /// Operations return before they are done; decode may run a step ahead of the host.
+  /// Operations return before they are done, and advance() is there: decode runs steps ahead of the
+  /// host, the sampled tokens feeding the next step on the device.
   bool asynchronous = false;
   /// The key/value cache may be reallocated larger (host memory); otherwise it is sized once.
   bool growable_cache = false;
@@ -69,6 +86,8 @@ struct Capabilities {
   /// Inner dimensions of products are padded to a multiple of this with zeros; a backend that asks
   /// for more than 1 fills new weights with zeros.
   int column_alignment = 1;
+  /// Tokens worth processing at once: longer prompts are cut into pieces of this length.
+  int batch_tokens = 512;
 };
 
 struct MemoryInfo {
@@ -181,6 +200,17 @@ struct SampleArgs {
   float* logprobs = nullptr;                ///< [rows] out, backend memory, or none
 };
 
+/// Turns a decode batch into the next step's without the host. One token a sequence; all arrays are
+/// [rows], in the backend's memory.
+struct AdvanceArgs {
+  const int32_t* sampled = nullptr;  ///< become the next tokens
+  int32_t* tokens = nullptr;
+  int32_t* positions = nullptr;      ///< these three grow by one
+  int32_t* rope_rows = nullptr;
+  int32_t* kv_lengths = nullptr;
+  int rows = 0;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -203,6 +233,11 @@ class Backend {
   virtual void copy_from(void* target, Backend& other, const void* source, size_t bytes) = 0;
   virtual void fill_zero(void* target, size_t bytes) = 0;
   virtual void synchronize() = 0;
+  /// Starts a download behind what has been enqueued so far.
+  virtual std::unique_ptr<Readback> read_back(const void* source, size_t bytes);
+  /// Grows whenever memory that operations use is given back or moves: a graph recorded before may
+  /// refer to it and must be recorded anew.
+  virtual uint64_t memory_epoch() const { return 0; }
 
   // ---- weights ----------------------------------------------------------------------------------
   virtual std::unique_ptr<Weight> create_weight(DType dtype, int64_t rows, int64_t cols,
@@ -224,6 +259,11 @@ class Backend {
   /// output[i] = input[rows[i]]; float32, `rows` in backend memory.
   virtual void gather_rows(Tensor input, const int32_t* rows, Tensor output) = 0;
   virtual void sample(const SampleArgs& args) = 0;
+  /// Asynchronous backends only.
+  virtual void advance(const AdvanceArgs& args);
+  /// Records what `record` enqueues instead of running it; it may call operations only, each of which
+  /// has run before with the same shapes, so that nothing is allocated. Null where not supported.
+  virtual std::unique_ptr<Graph> capture(const std::function<void()>& record);
   /// Copies whole cache pages of one layer: (source, target) pairs in host memory. Targets are distinct.
   virtual void copy_blocks(const KvLayer& kv, std::span<const int32_t> pairs) = 0;
 };

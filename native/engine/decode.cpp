@@ -31,8 +31,11 @@ DecodeJob::DecodeJob(Session& session, DecodeOptions options, OnStep on_step, Do
     if (row.max_new_tokens < 1) {
       throw Error(ErrorKind::invalid_argument, "max_new_tokens of a row is below 1");
     }
-    rows_.push_back({&session_.at(row.sequence), 0, 0, 0, true});
+    Row state;
+    state.cache = &session_.at(row.sequence);
+    rows_.push_back(state);
   }
+  if (ResidentDecode::supported(model)) resident_.emplace(model);
   first_logits_ = backend.allocate(count * vocab * sizeof(float), "logits");
   token_buffer_ = backend.allocate(count * sizeof(int32_t), "sampled tokens");
   if (options_.logprobs) logprob_buffer_ = backend.allocate(count * sizeof(float), "log-probabilities");
@@ -49,12 +52,16 @@ DecodeJob::DecodeJob(Session& session, DecodeOptions options, OnStep on_step, Do
   }
 }
 
-std::vector<size_t> DecodeJob::active_rows() const {
-  std::vector<size_t> active;
+bool DecodeJob::any_active() const {
+  return std::ranges::any_of(rows_, [](const Row& row) { return row.active; });
+}
+
+std::vector<size_t> DecodeJob::rows_to_launch() const {
+  std::vector<size_t> rows;
   for (size_t r = 0; r < rows_.size(); ++r) {
-    if (rows_[r].active) active.push_back(r);
+    if (rows_[r].active && rows_[r].launched < options_.rows[r].max_new_tokens) rows.push_back(r);
   }
-  return active;
+  return rows;
 }
 
 Job::Progress DecodeJob::advance() {
@@ -62,33 +69,46 @@ Job::Progress DecodeJob::advance() {
     prefill_step();
     return Progress::worked;
   }
-  if (awaiting_) {
-    std::vector<bool> stop;
-    {
-      const std::scoped_lock lock(verdict_mutex_);
-      if (verdict_ready_) {
-        stop = std::move(verdict_);
-        verdict_ready_ = false;
-        awaiting_ = false;
-      }
-    }
-    for (size_t r = 0; r < stop.size() && r < rows_.size(); ++r) {
-      if (stop[r] && rows_[r].active) finish(rows_[r]);
-    }
-  }
-  if (active_rows().empty() && !awaiting_) {
+  take_verdict();
+  if (!any_active() && !awaiting_) {
     done_(nullptr);
     return Progress::done;
   }
-  if (have_pending_ && !awaiting_) {
+  if (can_launch()) {
+    launch();
+    return Progress::worked;
+  }
+  if (!awaiting_ && !flights_.empty()) {
     deliver();
     return Progress::worked;
   }
-  if (!have_pending_ && !active_rows().empty()) {
-    compute();
-    return Progress::worked;
-  }
   return Progress::waiting;
+}
+
+void DecodeJob::take_verdict() {
+  if (!awaiting_) return;
+  std::vector<bool> stop;
+  {
+    const std::scoped_lock lock(verdict_mutex_);
+    if (!verdict_ready_) return;
+    stop = std::move(verdict_);
+    verdict_ready_ = false;
+    awaiting_ = false;
+  }
+  for (size_t r = 0; r < stop.size() && r < rows_.size(); ++r) {
+    if (stop[r] && rows_[r].active) finish(rows_[r]);
+  }
+}
+
+bool DecodeJob::can_launch() const {
+  const std::vector<size_t> rows = rows_to_launch();
+  if (rows.empty()) return false;
+  if (flights_.empty()) return true;
+  // A second step in flight has its input on the device alone: same rows, and room for them.
+  if (!resident_ || flights_.size() > 1 || rows != resident_rows_) return false;
+  int longest = 0;
+  for (const size_t r : rows) longest = std::max(longest, rows_[r].cache->length + 1);
+  return resident_->fits(longest);
 }
 
 void DecodeJob::prefill_step() {
@@ -112,38 +132,56 @@ void DecodeJob::prefill_step() {
   }
   if (!prefill_.done()) return;
   for (Row& row : rows_) row.prompt_end = row.cache->length;
-  pending_rows_ = active_rows();
-  pending_tokens_.assign(rows_.size(), -1);
-  pending_logprobs_.assign(options_.logprobs ? rows_.size() : 0, 0.0f);
   sample({first_logits_->data(), DType::f32, int64_t(rows_.size()), model.config().vocab_size},
-         pending_rows_, seen_for(pending_rows_));
-  first_logits_.reset();
-  have_pending_ = true;
+         rows_to_launch());
+  // Given back when the download behind its last use has been waited for; see deliver().
 }
 
-void DecodeJob::compute() {
-  Model& model = session_.model();
-  const std::vector<size_t> active = active_rows();
-  uint8_t* seen = seen_for(active);
-  pending_rows_ = active;
-  pending_tokens_.assign(rows_.size(), -1);
-  pending_logprobs_.assign(options_.logprobs ? rows_.size() : 0, 0.0f);
-  const size_t slice = size_t(model.max_batch_tokens());
-  for (size_t first = 0; first < active.size(); first += slice) {
-    const auto rows = std::span(active).subspan(first, std::min(slice, active.size() - first));
-    std::vector<BatchRow> batch;
-    std::vector<int32_t> picked;
-    for (const size_t r : rows) {
-      Row& row = rows_[r];
-      const int position = row.cache->length;
-      model.blocks().extend(*row.cache, 1);
-      batch.push_back({row.cache, std::span(&row.last, 1), position, position + 1});
-      picked.push_back(int32_t(picked.size()));
-    }
-    model.forward(batch);
-    sample(model.logits(picked), rows, seen ? seen + first * size_t(model.config().vocab_size) : nullptr);
+void DecodeJob::launch() {
+  const std::vector<size_t> rows = rows_to_launch();
+  const size_t slice = size_t(session_.model().max_batch_tokens());
+  if (rows.size() <= slice) return sample(forward(rows), rows);
+  // More rows than a batch takes: their logits are gathered and sampled at once.
+  Backend& backend = session_.model().output_backend();
+  const size_t row_bytes = size_t(session_.model().config().vocab_size) * sizeof(float);
+  auto gathered = backend.allocate(rows.size() * row_bytes, "logits");
+  for (size_t first = 0; first < rows.size(); first += slice) {
+    const auto some = std::span(rows).subspan(first, std::min(slice, rows.size() - first));
+    const Tensor logits = forward(some);
+    backend.copy(static_cast<char*>(gathered->data()) + first * row_bytes, logits.data, logits.bytes());
   }
-  have_pending_ = true;
+  sample({gathered->data(), DType::f32, int64_t(rows.size()), session_.model().config().vocab_size}, rows);
+  backend.synchronize();
+}
+
+Tensor DecodeJob::forward(std::span<const size_t> rows) {
+  Model& model = session_.model();
+  int longest = 0;
+  for (const size_t r : rows) {
+    model.blocks().extend(*rows_[r].cache, 1);
+    longest = std::max(longest, rows_[r].cache->length);
+  }
+  if (resident_ && !flights_.empty()) {
+    std::vector<const SequenceCache*> caches;
+    for (const size_t r : rows) caches.push_back(rows_[r].cache);
+    resident_->resume(caches);
+    return resident_->step();
+  }
+  std::vector<BatchRow> batch;
+  std::vector<int32_t> picked;
+  for (const size_t r : rows) {
+    Row& row = rows_[r];
+    const int position = row.cache->length - 1;
+    batch.push_back({row.cache, std::span(&row.last, 1), position, position + 1});
+    picked.push_back(int32_t(picked.size()));
+  }
+  if (resident_) {
+    resident_rows_.assign(rows.begin(), rows.end());
+    resident_->start(batch);
+    return resident_->step();
+  }
+  model.forward(batch);
+  return model.logits(picked);
 }
 
 uint8_t* DecodeJob::seen_for(std::span<const size_t> rows) {
@@ -163,7 +201,7 @@ uint8_t* DecodeJob::seen_for(std::span<const size_t> rows) {
   return static_cast<uint8_t*>(seen_->data());
 }
 
-void DecodeJob::sample(Tensor logits, std::span<const size_t> rows, uint8_t* seen) {
+void DecodeJob::sample(Tensor logits, std::span<const size_t> rows) {
   Backend& backend = session_.model().output_backend();
   std::vector<SampleRow> sample_rows;
   for (const size_t r : rows) {
@@ -171,9 +209,10 @@ void DecodeJob::sample(Tensor logits, std::span<const size_t> rows, uint8_t* see
     SampleRow row;
     row.stream_hash = source.stream_hash;
     row.stream_lane = source.stream_lane;
-    row.step = uint32_t(rows_[r].generated);
-    row.mask_eos = rows_[r].generated < options_.min_new_tokens;
+    row.step = uint32_t(rows_[r].launched);
+    row.mask_eos = rows_[r].launched < options_.min_new_tokens;
     sample_rows.push_back(row);
+    ++rows_[r].launched;
   }
   SampleArgs args;
   args.logits = logits;
@@ -181,43 +220,49 @@ void DecodeJob::sample(Tensor logits, std::span<const size_t> rows, uint8_t* see
   args.rows = sample_rows;
   args.eos_token_ids = options_.eos_token_ids;
   args.seed = options_.seed;
-  args.seen = seen;
+  args.seen = seen_for(rows);
   args.tokens = static_cast<int32_t*>(token_buffer_->data());
   args.logprobs = options_.logprobs ? static_cast<float*>(logprob_buffer_->data()) : nullptr;
   backend.sample(args);
 
-  std::vector<int32_t> tokens(rows.size());
-  backend.download(tokens.data(), token_buffer_->data(), tokens.size() * sizeof(int32_t));
-  std::vector<float> logprobs(options_.logprobs ? rows.size() : 0);
+  Flight flight;
+  flight.rows.assign(rows.begin(), rows.end());
+  flight.tokens = backend.read_back(token_buffer_->data(), rows.size() * sizeof(int32_t));
   if (options_.logprobs) {
-    backend.download(logprobs.data(), logprob_buffer_->data(), logprobs.size() * sizeof(float));
+    flight.logprobs = backend.read_back(logprob_buffer_->data(), rows.size() * sizeof(float));
   }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    pending_tokens_[rows[i]] = tokens[i];
-    if (options_.logprobs) pending_logprobs_[rows[i]] = logprobs[i];
-  }
+  if (resident_ && std::ranges::equal(rows, resident_rows_)) resident_->advance(args.tokens);
+  flights_.push_back(std::move(flight));
 }
 
 void DecodeJob::deliver() {
-  have_pending_ = false;
+  const Flight flight = std::move(flights_.front());
+  flights_.pop_front();
+  const auto* tokens = static_cast<const int32_t*>(flight.tokens->wait());
+  const auto* logprobs =
+      flight.logprobs ? static_cast<const float*>(flight.logprobs->wait()) : nullptr;
+  first_logits_.reset();
+
   DecodeStep step;
-  step.step = step_++;
+  step.step = step_;
   step.tokens.assign(rows_.size(), -1);
-  step.logprobs.assign(pending_logprobs_.size(), 0.0f);
+  step.logprobs.assign(logprobs ? rows_.size() : 0, 0.0f);
   bool any = false;
   std::vector<size_t> ended;
-  for (const size_t r : pending_rows_) {
+  for (size_t i = 0; i < flight.rows.size(); ++i) {
+    const size_t r = flight.rows[i];
     Row& row = rows_[r];
-    if (!row.active) continue;  // ended by a verdict after this step was computed
+    if (!row.active) continue;  // ended after this step was launched
     any = true;
-    row.last = pending_tokens_[r];
+    row.last = tokens[i];
     ++row.generated;
     step.tokens[r] = row.last;
-    if (options_.logprobs) step.logprobs[r] = pending_logprobs_[r];
+    if (logprobs) step.logprobs[r] = logprobs[i];
     const bool eos = std::ranges::find(options_.eos_token_ids, row.last) != options_.eos_token_ids.end();
     if (eos || row.generated >= options_.rows[r].max_new_tokens) ended.push_back(r);
   }
   if (!any) return;
+  ++step_;
   for (const size_t r : ended) finish(rows_[r]);
   awaiting_ = options_.ask;
   on_step_(step);

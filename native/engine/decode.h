@@ -1,11 +1,13 @@
 #pragma once
-#include <atomic>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <vector>
 
+#include "engine/resident_decode.h"
 #include "engine/session.h"
 
 namespace komt {
@@ -37,9 +39,10 @@ struct DecodeStep {
   std::vector<float> logprobs;  ///< empty unless asked for
 };
 
-/// Prefill, then one token a step for every row that has not ended, sampled by the backend. Computes
-/// one step ahead of what the caller has judged; what is then not wanted is taken back out of the
-/// cache, which in the end holds all tokens of a row but its last.
+/// Prefill, then one token a step for every row that has not ended, sampled by the backend. Steps are
+/// launched ahead of their delivery: one on a synchronous backend (while a verdict is awaited), two
+/// where tokens can feed the next step on the device. What is then not wanted is taken back out of
+/// the cache, which in the end holds all tokens of a row but its last.
 class DecodeJob : public Job {
  public:
   using OnStep = std::function<void(const DecodeStep&)>;
@@ -56,18 +59,29 @@ class DecodeJob : public Job {
   struct Row {
     SequenceCache* cache = nullptr;
     int prompt_end = 0;  ///< cache length after the prefill
+    int launched = 0;    ///< tokens chosen or being chosen
     int generated = 0;   ///< tokens delivered
     int32_t last = 0;    ///< token delivered last
     bool active = true;
   };
+  /// A launched step that waits for delivery.
+  struct Flight {
+    std::vector<size_t> rows;
+    std::unique_ptr<Readback> tokens;    ///< int32 [rows]
+    std::unique_ptr<Readback> logprobs;  ///< float32 [rows] or none
+  };
 
   void prefill_step();
-  void compute();
+  void take_verdict();
+  bool can_launch() const;
+  void launch();
+  Tensor forward(std::span<const size_t> rows);
+  void sample(Tensor logits, std::span<const size_t> rows);
+  uint8_t* seen_for(std::span<const size_t> rows);
   void deliver();
   void finish(Row& row);
-  void sample(Tensor logits, std::span<const size_t> rows, uint8_t* seen);
-  uint8_t* seen_for(std::span<const size_t> rows);
-  std::vector<size_t> active_rows() const;
+  std::vector<size_t> rows_to_launch() const;
+  bool any_active() const;
 
   Session& session_;
   DecodeOptions options_;
@@ -76,17 +90,16 @@ class DecodeJob : public Job {
   ChunkedForward prefill_;
   std::vector<Row> rows_;
   int step_ = 0;  ///< of the step to be delivered next
+  std::deque<Flight> flights_;
+
+  std::optional<ResidentDecode> resident_;  ///< where the model supports it
+  std::vector<size_t> resident_rows_;       ///< what it runs now
 
   std::unique_ptr<Buffer> first_logits_;  ///< [rows, vocab], gathered over the prefill's chunks
   std::unique_ptr<Buffer> seen_;          ///< [seen_rows_.size(), vocab] bytes, with a penalty only
   std::vector<size_t> seen_rows_;         ///< whose rows seen_ holds
   std::unique_ptr<Buffer> token_buffer_;
   std::unique_ptr<Buffer> logprob_buffer_;
-
-  bool have_pending_ = false;  ///< a computed step that waits for delivery
-  std::vector<size_t> pending_rows_;
-  std::vector<int32_t> pending_tokens_;
-  std::vector<float> pending_logprobs_;
 
   bool awaiting_ = false;  ///< a delivered step waits for its verdict
   std::mutex verdict_mutex_;

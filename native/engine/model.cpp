@@ -38,7 +38,9 @@ Model::Model(ModelConfig config, std::vector<Placement> placements) : config_(st
       }
     }
     stage->rope = std::make_unique<RopeTables>(*placement.backend, config_.rope);
-    alignment = std::max(alignment, placement.backend->capabilities().column_alignment);
+    const Capabilities& capabilities = placement.backend->capabilities();
+    alignment = std::max(alignment, capabilities.column_alignment);
+    max_batch_tokens_ = std::min(max_batch_tokens_, capabilities.batch_tokens);
     stages_.push_back(std::move(stage));
   }
   uint64_t page_bytes = 0;
@@ -111,19 +113,23 @@ void Model::copy_cache(std::span<const int32_t> pairs) {
   }
 }
 
-Batch Model::upload_batch(Stage& stage, std::span<const BatchRow> rows, int num_tokens) {
+Batch Model::upload_batch(Stage& stage, std::span<const BatchRow> rows,
+                          std::unique_ptr<Buffer>& buffer, int kv_bound) {
   Backend& backend = *stage.backend;
   Batch batch;
-  batch.num_tokens = num_tokens;
   batch.num_sequences = int(rows.size());
+  batch.max_kv_length = kv_bound;
+  batch.block_table_stride = (kv_bound + kKvBlockTokens - 1) / kKvBlockTokens;
   int max_position = 0;
   for (const BatchRow& row : rows) {
     const int count = int(row.tokens.size());
+    batch.num_tokens += count;
     batch.max_new_tokens = std::max(batch.max_new_tokens, count);
     batch.max_kv_length = std::max(batch.max_kv_length, row.first_position + count);
     batch.block_table_stride = std::max(batch.block_table_stride, int(row.cache->blocks.size()));
-    max_position = std::max(max_position, row.first_position + count);
+    max_position = std::max(max_position, batch.max_kv_length);
   }
+  const int num_tokens = batch.num_tokens;
   const bool stretch = config_.rope.dynamic && rope_length_ > config_.rope.original_max_position;
   stage.rope->reserve(max_position, stretch ? num_tokens : 0);
 
@@ -158,9 +164,9 @@ Batch Model::upload_batch(Stage& stage, std::span<const BatchRow> rows, int num_
   cu_seqlens[s] = t;
   stage.rope->flush_scratch(slot);
 
-  ensure(backend, stage.metadata, host.size() * sizeof(int32_t), "batch metadata");
-  backend.upload(stage.metadata->data(), host.data(), host.size() * sizeof(int32_t));
-  const auto* device = static_cast<const int32_t*>(stage.metadata->data());
+  ensure(backend, buffer, host.size() * sizeof(int32_t), "batch metadata");
+  backend.upload(buffer->data(), host.data(), host.size() * sizeof(int32_t));
+  const auto* device = static_cast<const int32_t*>(buffer->data());
   const auto at = [&](const int32_t* p) { return device + (p - host.data()); };
   batch.tokens = at(tokens);
   batch.positions = at(positions);
@@ -172,24 +178,25 @@ Batch Model::upload_batch(Stage& stage, std::span<const BatchRow> rows, int num_
   return batch;
 }
 
-void Model::run_stage(Stage& stage, std::span<const BatchRow> rows, int num_tokens) {
+void Model::reserve_activations(Stage& stage) {
+  Backend& backend = *stage.backend;
+  const size_t element = size_of(backend.capabilities().activation);
+  const size_t tokens = size_t(max_batch_tokens_);
+  const size_t q_rows = size_t(config_.q_rows());
+  ensure(backend, stage.residual, tokens * size_t(config_.hidden_size) * 4, "activations");
+  ensure(backend, stage.query, tokens * q_rows * element, "activations");
+  ensure(backend, stage.attended, tokens * q_rows * element, "activations");
+  ensure(backend, stage.gated, tokens * size_t(inner_size_) * element, "activations");
+}
+
+void Model::run_layers(Stage& stage, const Batch& batch) {
   Backend& backend = *stage.backend;
   const DType activation = backend.capabilities().activation;
   const DType cache_type = backend.capabilities().cache;
-  const int64_t n = num_tokens;
-  const int64_t q_rows = config_.q_rows();
-
-  const size_t cap = size_t(max_batch_tokens_);
-  ensure(backend, stage.residual, cap * size_t(config_.hidden_size) * 4, "activations");
-  ensure(backend, stage.query, cap * size_t(q_rows) * size_of(activation), "activations");
-  ensure(backend, stage.attended, cap * size_t(q_rows) * size_of(activation), "activations");
-  ensure(backend, stage.gated, cap * size_t(inner_size_) * size_of(activation),
-         "activations");
-
-  const Batch batch = upload_batch(stage, rows, num_tokens);
+  const int64_t n = batch.num_tokens;
   const Tensor x{stage.residual->data(), DType::f32, n, config_.hidden_size};
-  const Tensor query{stage.query->data(), activation, n, q_rows};
-  const Tensor attended{stage.attended->data(), activation, n, q_rows};
+  const Tensor query{stage.query->data(), activation, n, config_.q_rows()};
+  const Tensor attended{stage.attended->data(), activation, n, config_.q_rows()};
   const Tensor gated{stage.gated->data(), activation, n, inner_size_};
 
   if (stage.is_first(*this)) {
@@ -271,14 +278,13 @@ void Model::forward(std::span<const BatchRow> rows) {
   update_rope_length(rows);
   Stage* before = nullptr;
   for (auto& stage : stages_) {
+    reserve_activations(*stage);
     if (before != nullptr) {
       const size_t bytes = size_t(num_tokens) * size_t(config_.hidden_size) * sizeof(float);
-      ensure(*stage->backend, stage->residual,
-             size_t(max_batch_tokens_) * size_t(config_.hidden_size) * 4, "activations");
       stage->backend->copy_from(stage->residual->data(), *before->backend, before->residual->data(),
                                 bytes);
     }
-    run_stage(*stage, rows, num_tokens);
+    run_layers(*stage, upload_batch(*stage, rows, stage->metadata, 0));
     before = stage.get();
   }
   last_tokens_ = num_tokens;

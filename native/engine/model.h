@@ -101,13 +101,18 @@ class Model {
   Tensor hidden(std::span<const int32_t> wanted);
 
  private:
+  friend class ResidentDecode;
   struct Layer;
   struct Stage;
 
   void allocate_weights(std::span<const WeightSource> sources);
   void update_rope_length(std::span<const BatchRow> rows);
-  void run_stage(Stage& stage, std::span<const BatchRow> rows, int num_tokens);
-  Batch upload_batch(Stage& stage, std::span<const BatchRow> rows, int num_tokens);
+  /// Sends a batch's description to the stage's backend. kv_bound > 0 leaves room in block table and
+  /// rotary table for sequences to grow up to it.
+  Batch upload_batch(Stage& stage, std::span<const BatchRow> rows, std::unique_ptr<Buffer>& buffer,
+                     int kv_bound);
+  void reserve_activations(Stage& stage);
+  void run_layers(Stage& stage, const Batch& batch);
   Tensor gather(std::span<const int32_t> wanted);
   int cache_target(const Stage& stage, int blocks) const;
   int grow_cache(int blocks);
@@ -116,7 +121,7 @@ class Model {
   ModelConfig config_;
   std::vector<std::unique_ptr<Stage>> stages_;
   std::unique_ptr<BlockAllocator> blocks_;
-  int max_batch_tokens_ = 512;
+  int max_batch_tokens_ = 1 << 30;  ///< the least of the backends' batch_tokens
   int inner_size_ = 0;  ///< intermediate_size, padded as the backends need it
   int last_tokens_ = 0;
   /// Dynamic rotary scaling only: the length the frequencies are stretched to. As in transformers it

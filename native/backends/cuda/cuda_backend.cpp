@@ -8,6 +8,7 @@
 #include "backends/cuda/element_type.h"
 #include "backends/cuda/sampler.h"
 #include "backends/cuda/staging.h"
+#include "elementwise/advance.h"
 #include "elementwise/pages.h"
 #include "elementwise/rms_norm.h"
 #include "elementwise/rows.h"
@@ -27,6 +28,50 @@ class CudaWeight : public Weight {
   DeviceBuffer buffer;
 };
 
+/// A download through page-locked memory, with an event behind it.
+class CudaReadback : public Readback {
+ public:
+  CudaReadback(PinnedPool& pool, const void* source, size_t bytes, cudaStream_t stream)
+      : pool_(pool), buffer_(pool.take(bytes)) {
+    check(cudaMemcpyAsync(buffer_->data(), source, bytes, cudaMemcpyDeviceToHost, stream), "Download");
+    done_.record(stream);
+  }
+  ~CudaReadback() override {
+    // The buffer may be taken again at once: never while bytes are still on their way.
+    (void)cudaEventSynchronize(done_.get());
+    pool_.give_back(std::move(buffer_));
+  }
+  const void* wait() override {
+    done_.wait();
+    return buffer_->data();
+  }
+
+ private:
+  PinnedPool& pool_;
+  std::unique_ptr<PinnedBuffer> buffer_;
+  Event done_;
+};
+
+class CudaGraph : public Graph {
+ public:
+  /// Takes `graph`.
+  CudaGraph(int device, cudaGraph_t graph, cudaStream_t stream) : device_(device), stream_(stream) {
+    const cudaError_t error = cudaGraphInstantiate(&executable_, graph, 0);
+    (void)cudaGraphDestroy(graph);
+    check(error, "cudaGraphInstantiate");
+  }
+  ~CudaGraph() override { (void)cudaGraphExecDestroy(executable_); }
+  void launch() override {
+    const DeviceScope scope(device_);
+    check(cudaGraphLaunch(executable_, stream_), "cudaGraphLaunch");
+  }
+
+ private:
+  int device_;
+  cudaStream_t stream_;
+  cudaGraphExec_t executable_ = nullptr;
+};
+
 class CudaBackend : public Backend {
  public:
   CudaBackend(int device, DType dtype) : device_(device), scope_(device), upload_ring_(stream_.get()) {
@@ -34,6 +79,7 @@ class CudaBackend : public Backend {
     capabilities_.activation = dtype;
     capabilities_.cache = dtype;
     capabilities_.column_alignment = 8;
+    capabilities_.batch_tokens = 2048;
   }
   ~CudaBackend() override { (void)cudaStreamSynchronize(stream_.get()); }
 
@@ -52,7 +98,14 @@ class CudaBackend : public Backend {
 
   // ---- memory -----------------------------------------------------------------------------------
   std::unique_ptr<Buffer> allocate(size_t bytes, const char* purpose) override {
+    ++memory_epoch_;
     return std::make_unique<DeviceBuffer>(device_, bytes, purpose);
+  }
+  uint64_t memory_epoch() const override { return memory_epoch_; }
+
+  std::unique_ptr<Readback> read_back(const void* source, size_t bytes) override {
+    const DeviceScope scope(device_);
+    return std::make_unique<CudaReadback>(pinned_, source, bytes, stream_.get());
   }
 
   void upload(void* target, const void* source, size_t bytes) override {
@@ -211,6 +264,33 @@ class CudaBackend : public Backend {
     sampler_.sample(args, upload_ring_, stream_.get(), device_);
   }
 
+  void advance(const AdvanceArgs& in) override {
+    const DeviceScope scope(device_);
+    kernels::AdvanceArgs args;
+    args.sampled = in.sampled;
+    args.tokens = in.tokens;
+    args.positions = in.positions;
+    args.rope_rows = in.rope_rows;
+    args.kv_lengths = in.kv_lengths;
+    args.rows = in.rows;
+    check(kernels::advance_step(args, stream_.get()), "advance_step");
+  }
+
+  std::unique_ptr<Graph> capture(const std::function<void()>& record) override {
+    const DeviceScope scope(device_);
+    check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal), "Graph capture");
+    cudaGraph_t graph = nullptr;
+    try {
+      record();
+    } catch (...) {
+      if (cudaStreamEndCapture(stream_.get(), &graph) == cudaSuccess) (void)cudaGraphDestroy(graph);
+      (void)cudaGetLastError();
+      throw;
+    }
+    check(cudaStreamEndCapture(stream_.get(), &graph), "Graph capture");
+    return std::make_unique<CudaGraph>(device_, graph, stream_.get());
+  }
+
   void copy_blocks(const KvLayer& kv, std::span<const int32_t> pairs) override {
     const DeviceScope scope(device_);
     auto* device_pairs = static_cast<int32_t*>(scratch(block_pairs_, pairs.size_bytes(), "page copies"));
@@ -286,6 +366,7 @@ class CudaBackend : public Backend {
     if (bytes == 0) return nullptr;
     if (!buffer || buffer->bytes() < bytes) {
       if (buffer) check(cudaStreamSynchronize(stream_.get()), "Waiting for the device");
+      ++memory_epoch_;
       buffer.reset();
       buffer = std::make_unique<DeviceBuffer>(device_, bytes, purpose);
     }
@@ -306,6 +387,8 @@ class CudaBackend : public Backend {
   UploadRing upload_ring_;
   WeightStaging weight_staging_{device_};
   Event done_;
+  PinnedPool pinned_;
+  uint64_t memory_epoch_ = 0;
   Sampler sampler_;
   std::vector<char> staging_;
   std::unique_ptr<DeviceBuffer> norm_scratch_;

@@ -1,5 +1,7 @@
 #include "backends/cuda/cuda_runtime.h"
 
+#include <algorithm>
+
 #include "engine/error.h"
 
 namespace komt::cuda {
@@ -58,6 +60,17 @@ PinnedBuffer::PinnedBuffer(size_t bytes) : bytes_(bytes) {
   check(cudaMallocHost(&data_, bytes), "Allocating page-locked host memory");
 }
 PinnedBuffer::~PinnedBuffer() { (void)cudaFreeHost(data_); }
+
+std::unique_ptr<PinnedBuffer> PinnedPool::take(size_t bytes) {
+  for (auto& buffer : idle_) {
+    if (buffer->bytes() < bytes) continue;
+    std::swap(buffer, idle_.back());
+    std::unique_ptr<PinnedBuffer> found = std::move(idle_.back());
+    idle_.pop_back();
+    return found;
+  }
+  return std::make_unique<PinnedBuffer>(std::max<size_t>(bytes, 4096));
+}
 
 DeviceBuffer::DeviceBuffer(int device, size_t bytes, const char* purpose)
     : Buffer(nullptr, bytes), device_(device) {

@@ -2,8 +2,10 @@
 // Owners of CUDA runtime objects, and the one place where its errors become exceptions.
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "common/platform.cuh"
 #include "engine/backend.h"
@@ -68,6 +70,16 @@ class PinnedBuffer {
  private:
   void* data_ = nullptr;
   size_t bytes_ = 0;
+};
+
+/// Page-locked buffers that are used again and again: downloads in flight hold one each.
+class PinnedPool {
+ public:
+  std::unique_ptr<PinnedBuffer> take(size_t bytes);
+  void give_back(std::unique_ptr<PinnedBuffer> buffer) { idle_.push_back(std::move(buffer)); }
+
+ private:
+  std::vector<std::unique_ptr<PinnedBuffer>> idle_;
 };
 
 /// Device memory.
