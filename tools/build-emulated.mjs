@@ -19,7 +19,10 @@ function cmake(...args) {
 
 const build = `build/emulated-${mode}`;
 cmake(
-  '-S', '.', '-B', build,
+  '-S',
+  '.',
+  '-B',
+  build,
   '-DKOMT_EMULATED=ON',
   `-DKOMT_EMULATOR_MODE=${mode}`,
   `-DCMAKE_JS_INC=${require('node-api-headers').include_dir}`,

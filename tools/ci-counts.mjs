@@ -11,7 +11,10 @@ for (const step of steps) {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: colours are what is to be removed
   const text = readFileSync(file, 'utf8').replace(/\u001b\[[0-9;]*m/g, '');
   for (const line of text.split('\n')) {
-    if (!/^\s*Tests\s+\d+ (passed|failed|skipped)/.test(line) && !/^\s*\d+ passed, \d+ failed/.test(line)) {
+    if (
+      !/^\s*Tests\s+\d+ (passed|failed|skipped)/.test(line) &&
+      !/^\s*\d+ passed, \d+ failed/.test(line)
+    ) {
       continue;
     }
     for (const [, count, kind] of line.matchAll(/(\d+) (passed|failed|skipped)/g)) {
