@@ -31,9 +31,9 @@ template <class... Params, class... Args>
 cudaError_t launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&... args) {
   static_assert(sizeof...(Params) == sizeof...(Args), "launch: one argument for each parameter");
   if (config.dynamic_shared_bytes > kDefaultSharedLimit) {
-    const cudaError_t error = cudaFuncSetAttribute(
-        reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-        static_cast<int>(config.dynamic_shared_bytes));
+    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                   static_cast<int>(config.dynamic_shared_bytes));
     if (error != cudaSuccess) return error;
   }
   bool overlap = config.programmatic_dependent_launch;
@@ -58,7 +58,8 @@ cudaError_t launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&
   launch_config.stream = config.stream;
   launch_config.attrs = &attribute;
   launch_config.numAttrs = overlap ? 1 : 0;
-  return cudaLaunchKernelEx(&launch_config, kernel, static_cast<Params>(std::forward<Args>(args))...);
+  return cudaLaunchKernelEx(&launch_config, kernel,
+                            static_cast<Params>(std::forward<Args>(args))...);
 }
 
 }  // namespace komt

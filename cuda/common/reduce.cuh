@@ -48,9 +48,9 @@ __device__ __forceinline__ T warp_max(T value) {
   return warp_reduce<Max, kWidth>(value);
 }
 
-// Reduces over a one-dimensional block of kThreads threads (a multiple of 32); every thread gets the
-// result. `scratch` is shared memory of kThreads / 32 elements; it may be written again only after
-// another __syncthreads().
+// Reduces over a one-dimensional block of kThreads threads (a multiple of 32); every thread gets
+// the result. `scratch` is shared memory of kThreads / 32 elements; it may be written again only
+// after another __syncthreads().
 template <class Op, int kThreads, class T>
 __device__ __forceinline__ T block_reduce(T value, T* scratch, Op op = {}) {
   static_assert(kThreads % 32 == 0 && kThreads >= 32 && kThreads <= 1024);

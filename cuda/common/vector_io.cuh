@@ -8,8 +8,8 @@
 
 namespace komt {
 
-// 16 / sizeof(T) elements held in registers. Indices should be compile-time constants once loops are
-// unrolled, or the compiler moves the array to local memory.
+// 16 / sizeof(T) elements held in registers. Indices should be compile-time constants once loops
+// are unrolled, or the compiler moves the array to local memory.
 template <class T>
 struct alignas(16) Vector128 {
   static_assert(std::is_trivially_copyable_v<T> && 16 % sizeof(T) == 0);

@@ -1,7 +1,7 @@
 // What tests ask of the emulator: its schedule, its devices, what it found and what it ran.
 //
-// Nothing here exists on a device; production code doesn't include this header. All functions may be
-// called from any host thread. Settings take effect at the next launch or allocation.
+// Nothing here exists on a device; production code doesn't include this header. All functions may
+// be called from any host thread. Settings take effect at the next launch or allocation.
 #pragma once
 
 #include <cstddef>
@@ -15,16 +15,16 @@ namespace komt::emulator {
 
 // What a report is about. tests/emulator has one planted bug for each.
 enum class Check {
-  kDivergence,       // a barrier or collective that some of its threads never reach
-  kCollective,       // wrong masks, a shuffle from a lane that takes no part
-  kOutOfBounds,      // outside an allocation, shared or global
-  kUninitialised,    // read before written (race build)
-  kRace,             // unordered accesses within a block or across blocks (race build)
-  kMissingWait,      // cp.async bytes touched, or a thread's end, before the wait that covers them
-  kGridDependency,   // memory shared with the previous kernel before grid_dependency_wait()
-  kHostAccess,       // the host touches device memory, or a buffer of a copy still in flight
-  kNoProgress,       // a loop that waits for what never comes
-  kMisuse,           // alignment, limits, arguments an instruction or API call doesn't allow
+  kDivergence,      // a barrier or collective that some of its threads never reach
+  kCollective,      // wrong masks, a shuffle from a lane that takes no part
+  kOutOfBounds,     // outside an allocation, shared or global
+  kUninitialised,   // read before written (race build)
+  kRace,            // unordered accesses within a block or across blocks (race build)
+  kMissingWait,     // cp.async bytes touched, or a thread's end, before the wait that covers them
+  kGridDependency,  // memory shared with the previous kernel before grid_dependency_wait()
+  kHostAccess,      // the host touches device memory, or a buffer of a copy still in flight
+  kNoProgress,      // a loop that waits for what never comes
+  kMisuse,          // alignment, limits, arguments an instruction or API call doesn't allow
 };
 
 const char* check_name(Check check);
@@ -44,8 +44,8 @@ struct Report {
 void set_seed(std::uint64_t seed);
 std::uint64_t seed();
 
-// Reports since the last call, at most a few of one kind from one place. Taking them also takes back
-// the cudaErrorAssert that a report leaves on its device.
+// Reports since the last call, at most a few of one kind from one place. Taking them also takes
+// back the cudaErrorAssert that a report leaves on its device.
 std::vector<Report> take_reports();
 
 struct LaunchRecord {
@@ -64,15 +64,15 @@ void clear_launch_log();
 // Devices that cudaGetDeviceCount reports, 1 to 8 (initially 1; KOMT_EMULATOR_DEVICES).
 void set_device_count(int count);
 
-// Bytes of global memory of a device (initially 4 GiB; KOMT_EMULATOR_MEMORY); allocations beyond fail
-// with cudaErrorMemoryAllocation.
+// Bytes of global memory of a device (initially 4 GiB; KOMT_EMULATOR_MEMORY); allocations beyond
+// fail with cudaErrorMemoryAllocation.
 void set_memory_limit(int device, std::size_t bytes);
 
 // Initially 9.0. Below 9, programmatic dependent launch is refused as the hardware refuses it.
 void set_compute_capability(int device, int major, int minor);
 
-// Leaves a sticky error on the device, as a fault in a kernel does: every later call on it fails with
-// it, until cudaDeviceReset() or poison_device(device, cudaSuccess).
+// Leaves a sticky error on the device, as a fault in a kernel does: every later call on it fails
+// with it, until cudaDeviceReset() or poison_device(device, cudaSuccess).
 void poison_device(int device, cudaError_t error);
 
 // OS threads that run blocks of one grid at the same time (initially the machine's, at most 8;

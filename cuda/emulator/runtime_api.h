@@ -1,6 +1,6 @@
 // The part of the CUDA runtime API that the library uses, served by the emulator: names, values and
-// semantics of the CUDA Runtime API reference (12.x). C++ linkage, so that it can stand in one program
-// beside the real libcudart.
+// semantics of the CUDA Runtime API reference (12.x). C++ linkage, so that it can stand in one
+// program beside the real libcudart.
 #pragma once
 
 #include <cstddef>
@@ -187,8 +187,9 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   return komt::emulator::enqueue_kernel(
       *config, reinterpret_cast<const void*>(kernel),
       [](const void* function, const unsigned char* arguments) {
-        komt::emulator::call_kernel(reinterpret_cast<void (*)(Params...)>(const_cast<void*>(function)),
-                                    arguments, std::index_sequence_for<Params...>());
+        komt::emulator::call_kernel(
+            reinterpret_cast<void (*)(Params...)>(const_cast<void*>(function)), arguments,
+            std::index_sequence_for<Params...>());
       },
       buffer, kLayout.offsets[sizeof...(Params)]);
 }

@@ -13,8 +13,8 @@
 
 namespace komt::ptx {
 
-// Copies kBytes (4, 8 or 16) to `shared_destination`; both addresses are aligned to kBytes. 16 bytes
-// go past L1 (.cg), fewer through it (.ca, the only form the ISA has).
+// Copies kBytes (4, 8 or 16) to `shared_destination`; both addresses are aligned to kBytes. 16
+// bytes go past L1 (.cg), fewer through it (.ca, the only form the ISA has).
 template <int kBytes>
 __device__ __forceinline__ void cp_async(void* shared_destination, const void* global_source) {
   static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);
@@ -24,10 +24,10 @@ __device__ __forceinline__ void cp_async(void* shared_destination, const void* g
                  "l"(global_source)
                  : "memory");
   } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2;\n" ::"r"(
-                     shared_address(shared_destination)),
-                 "l"(global_source), "n"(kBytes)
-                 : "memory");
+    asm volatile(
+        "cp.async.ca.shared.global [%0], [%1], %2;\n" ::"r"(shared_address(shared_destination)),
+        "l"(global_source), "n"(kBytes)
+        : "memory");
   }
 }
 
@@ -43,10 +43,10 @@ __device__ __forceinline__ void cp_async_zfill(void* shared_destination, const v
                  "l"(global_source), "r"(source_bytes)
                  : "memory");
   } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(
-                     shared_address(shared_destination)),
-                 "l"(global_source), "n"(kBytes), "r"(source_bytes)
-                 : "memory");
+    asm volatile(
+        "cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(shared_address(shared_destination)),
+        "l"(global_source), "n"(kBytes), "r"(source_bytes)
+        : "memory");
   }
 }
 

@@ -1,9 +1,9 @@
 // ldmatrix (sm_75+): one, two or four 8x8 matrices of 16-bit elements from shared memory.
 //
 // Lane l gives the address of row l % 8 of matrix l / 8 (16 bytes, 16-byte aligned); with x1 and x2
-// the addresses of lanes from 8 and 16 on aren't read. Lane l gets elements (l / 4, 2 (l % 4)) and the
-// next of matrix i in r[i], the lower column in the lower half; with _trans of the transposed matrix.
-// All 32 lanes take part. PTX ISA 9.7.14.5.15.
+// the addresses of lanes from 8 and 16 on aren't read. Lane l gets elements (l / 4, 2 (l % 4)) and
+// the next of matrix i in r[i], the lower column in the lower half; with _trans of the transposed
+// matrix. All 32 lanes take part. PTX ISA 9.7.14.5.15.
 #pragma once
 
 #include "common/platform.cuh"

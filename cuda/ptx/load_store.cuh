@@ -9,8 +9,8 @@
 
 namespace komt::ptx {
 
-// Read-only for the kernel's lifetime; takes no place in L1, asks L2 for the 256 bytes around it. Not
-// volatile: the compiler may hoist and batch these loads.
+// Read-only for the kernel's lifetime; takes no place in L1, asks L2 for the 256 bytes around it.
+// Not volatile: the compiler may hoist and batch these loads.
 __device__ __forceinline__ uint4 load_global_no_allocate(const void* p) {
   uint4 v;
   asm("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];\n"

@@ -1,7 +1,7 @@
 // stmatrix (sm_90+): the inverse of ldmatrix, with the same lanes, rows and fragments.
 //
-// Before sm_90 the same rows are written with plain stores, after each lane has fetched the addresses
-// of the rows it holds a part of. All 32 lanes take part. PTX ISA 9.7.14.5.16.
+// Before sm_90 the same rows are written with plain stores, after each lane has fetched the
+// addresses of the rows it holds a part of. All 32 lanes take part. PTX ISA 9.7.14.5.16.
 #pragma once
 
 #include "common/platform.cuh"
@@ -37,10 +37,10 @@ __device__ __forceinline__ void store_fragment(std::uint32_t fragment, std::uint
 
 __device__ __forceinline__ void stmatrix_x2(void* row, const std::uint32_t (&r)[2]) {
 #if __CUDA_ARCH__ >= 900
-  asm volatile("stmatrix.sync.aligned.m8n8.x2.shared.b16 [%0], {%1, %2};\n" ::"r"(
-                   shared_address(row)),
-               "r"(r[0]), "r"(r[1])
-               : "memory");
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x2.shared.b16 [%0], {%1, %2};\n" ::"r"(shared_address(row)),
+      "r"(r[0]), "r"(r[1])
+      : "memory");
 #else
 #pragma unroll
   for (int i = 0; i < 2; ++i) detail::store_fragment(r[i], shared_address(row), i, false);

@@ -5,8 +5,8 @@
 namespace komt::test {
 namespace {
 
-__global__ void __launch_bounds__(64) atomics_kernel(int* counters, unsigned long long* wide,
-                                                     float* sum) {
+__global__ void __launch_bounds__(64)
+    atomics_kernel(int* counters, unsigned long long* wide, float* sum) {
   KOMT_SHARED(int, local, );
   if (threadIdx.x == 0) local = 0;
   __syncthreads();
@@ -36,7 +36,8 @@ TEST(atomics_lose_nothing) {
   DeviceBuffer<int> counters(zeros);
   DeviceBuffer<unsigned long long> wide(std::vector<unsigned long long>{0});
   DeviceBuffer<float> sum(std::vector<float>{0.0f});
-  EXPECT_OK(launch(atomics_kernel, {.grid = 8, .block = 64}, counters.get(), wide.get(), sum.get()));
+  EXPECT_OK(
+      launch(atomics_kernel, {.grid = 8, .block = 64}, counters.get(), wide.get(), sum.get()));
   const auto got = counters.download();
   EXPECT_EQ(got[0], 512);
   EXPECT_EQ(got[1], 63);

@@ -10,8 +10,8 @@
 namespace komt::test {
 namespace {
 
-// The 16-bit neighbour to which x rounds, found among all values of the format: slow, and independent
-// of the code under test.
+// The 16-bit neighbour to which x rounds, found among all values of the format: slow, and
+// independent of the code under test.
 template <class T>
 std::uint16_t nearest(double x) {
   std::uint16_t best = 0;
@@ -83,8 +83,8 @@ TEST(bfloat16_arithmetic_rounds_once) {
 }
 
 TEST(ties_go_to_even_and_overflow_to_infinity) {
-  EXPECT_EQ(int{from_float<half>(2049.0f).__x}, 0x6800);   // 2048, between 2048 and 2050
-  EXPECT_EQ(int{from_float<half>(2051.0f).__x}, 0x6802);   // 2052, between 2050 and 2052
+  EXPECT_EQ(int{from_float<half>(2049.0f).__x}, 0x6800);  // 2048, between 2048 and 2050
+  EXPECT_EQ(int{from_float<half>(2051.0f).__x}, 0x6802);  // 2052, between 2050 and 2052
   EXPECT_EQ(int{from_float<half>(65519.0f).__x}, 0x7bff);
   EXPECT_EQ(int{from_float<half>(65520.0f).__x}, 0x7c00);
   EXPECT_EQ(int{from_float<half>(0x1p-25f).__x}, 0x0000);  // half the smallest subnormal

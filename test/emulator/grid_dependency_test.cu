@@ -32,8 +32,8 @@ template <Order kOrder>
 int run(int* weights, int* data, int* out) {
   cudaStream_t stream = nullptr;
   EXPECT_OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-  const LaunchConfig config{.grid = 6, .block = 64, .stream = stream,
-                            .programmatic_dependent_launch = true};
+  const LaunchConfig config{
+      .grid = 6, .block = 64, .stream = stream, .programmatic_dependent_launch = true};
   EXPECT_OK(cudaMemsetAsync(data, 0, 6 * 64 * sizeof(int), stream));
   for (int round = 1; round <= 3; ++round) {
     EXPECT_OK(launch(produce_kernel, config, data, round * 10));
@@ -63,7 +63,8 @@ TEST(a_kernel_that_never_waits_is_reported) {
 }
 
 TEST(a_read_before_the_wait_sees_old_data_and_is_reported) {
-  emulator::set_seed(0);  // otherwise the predecessor may have run before its successor was launched
+  emulator::set_seed(
+      0);  // otherwise the predecessor may have run before its successor was launched
   Buffers buffers;
   run<Order::kReadEarly>(buffers.weights.get(), buffers.data.get(), buffers.out.get());
   if (mode() == Mode::kRace) EXPECT_REPORT(kGridDependency, "grid_dependency_test.cu");

@@ -1,5 +1,5 @@
-// A test is a function that registers itself and runs under every schedule. It fails by EXPECT, or by
-// leaving a report of the emulator's behind that it didn't ask for.
+// A test is a function that registers itself and runs under every schedule. It fails by EXPECT, or
+// by leaving a report of the emulator's behind that it didn't ask for.
 #pragma once
 
 #include <cstdint>
@@ -34,25 +34,25 @@ Mode mode();
 
 }  // namespace komt::test
 
-#define TEST(name)                                                     \
-  static void name();                                                  \
+#define TEST(name)                                                          \
+  static void name();                                                       \
   static const ::komt::test::Registration name##_registration(#name, name); \
   static void name()
 
-#define EXPECT(condition)                                                     \
-  do {                                                                        \
+#define EXPECT(condition)                                                             \
+  do {                                                                                \
     if (!(condition)) ::komt::test::fail(__FILE__, __LINE__, "expected " #condition); \
   } while (false)
 
-#define EXPECT_EQ(actual, expected)                                                        \
-  do {                                                                                     \
-    const auto actual_value = (actual);                                                    \
-    const auto expected_value = (expected);                                                \
-    if (!(actual_value == expected_value)) {                                               \
-      ::komt::test::fail(__FILE__, __LINE__,                                               \
-                         #actual " is " + std::to_string(actual_value) + ", expected " +   \
-                             std::to_string(expected_value));                              \
-    }                                                                                      \
+#define EXPECT_EQ(actual, expected)                                                      \
+  do {                                                                                   \
+    const auto actual_value = (actual);                                                  \
+    const auto expected_value = (expected);                                              \
+    if (!(actual_value == expected_value)) {                                             \
+      ::komt::test::fail(__FILE__, __LINE__,                                             \
+                         #actual " is " + std::to_string(actual_value) + ", expected " + \
+                             std::to_string(expected_value));                            \
+    }                                                                                    \
   } while (false)
 
 #define EXPECT_OK(call) EXPECT_EQ(static_cast<int>(call), static_cast<int>(cudaSuccess))

@@ -15,7 +15,8 @@ namespace {
 
 constexpr int kSide = 16;  // a 16x16 matrix of 16-bit elements: four 8x8 ones
 
-__global__ void __launch_bounds__(32) ldmatrix_kernel(const unsigned short* in, std::uint32_t* out) {
+__global__ void __launch_bounds__(32)
+    ldmatrix_kernel(const unsigned short* in, std::uint32_t* out) {
   KOMT_SHARED(unsigned short, tile, [kSide * kSide]);
   for (int i = static_cast<int>(threadIdx.x); i < kSide * kSide; i += 32) tile[i] = in[i];
   __syncwarp();
@@ -49,7 +50,8 @@ __global__ void __launch_bounds__(32) ldmatrix_kernel(const unsigned short* in, 
 
 TEST(ldmatrix_distributes_rows_and_columns) {
   std::vector<unsigned short> values(kSide * kSide);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<unsigned short>(i * 7 + 1);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<unsigned short>(i * 7 + 1);
   DeviceBuffer<unsigned short> in(values);
   DeviceBuffer<std::uint32_t> out(32 * 14);
   EXPECT_OK(launch(ldmatrix_kernel, {.grid = 1, .block = 32}, in.get(), out.get()));
@@ -78,8 +80,8 @@ TEST(ldmatrix_distributes_rows_and_columns) {
 
 // What stmatrix writes, ldmatrix reads.
 template <bool kTransposed>
-__global__ void __launch_bounds__(32) stmatrix_kernel(const std::uint32_t* in, std::uint32_t* out,
-                                                      std::uint32_t* out2) {
+__global__ void __launch_bounds__(32)
+    stmatrix_kernel(const std::uint32_t* in, std::uint32_t* out, std::uint32_t* out2) {
   KOMT_SHARED(unsigned short, tile, [kSide * kSide]);
   const int lane = static_cast<int>(threadIdx.x);
   unsigned short* row = tile + (lane % 16) * kSide + lane / 16 * 8;
@@ -110,7 +112,8 @@ __global__ void __launch_bounds__(32) stmatrix_kernel(const std::uint32_t* in, s
 
 TEST(stmatrix_is_the_inverse_of_ldmatrix) {
   std::vector<std::uint32_t> values(32 * 4);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<std::uint32_t>(i * 2654435761u);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<std::uint32_t>(i * 2654435761u);
   DeviceBuffer<std::uint32_t> in(values);
   DeviceBuffer<std::uint32_t> out(32 * 4);
   DeviceBuffer<std::uint32_t> out2(32 * 2);
@@ -154,7 +157,8 @@ void check_mma() {
   DeviceBuffer<T> device_a(a);
   DeviceBuffer<T> device_b(b);
   DeviceBuffer<float> d(16 * 8);
-  EXPECT_OK(launch(mma_kernel<T>, {.grid = 1, .block = 32}, device_a.get(), device_b.get(), d.get()));
+  EXPECT_OK(
+      launch(mma_kernel<T>, {.grid = 1, .block = 32}, device_a.get(), device_b.get(), d.get()));
   const auto got = d.download();
   for (int m = 0; m < 16; ++m) {
     for (int n = 0; n < 8; ++n) {
@@ -169,8 +173,8 @@ TEST(mma_multiplies_half_fragments) { check_mma<half>(); }
 TEST(mma_multiplies_bfloat16_fragments) { check_mma<bfloat16>(); }
 
 template <int kBytes>
-__global__ void __launch_bounds__(32) copy_kernel(const unsigned char* in, unsigned char* out,
-                                                  int source_bytes) {
+__global__ void __launch_bounds__(32)
+    copy_kernel(const unsigned char* in, unsigned char* out, int source_bytes) {
   KOMT_SHARED(unsigned char, stage, [32 * kBytes]);
   const int at = static_cast<int>(threadIdx.x) * kBytes;
   ptx::cp_async_zfill<kBytes>(stage + at, in + at, source_bytes);
@@ -182,7 +186,8 @@ __global__ void __launch_bounds__(32) copy_kernel(const unsigned char* in, unsig
 
 TEST(cp_async_fills_with_zeros_behind_the_source) {
   std::vector<unsigned char> values(32 * 16);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<unsigned char>(i % 250 + 1);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<unsigned char>(i % 250 + 1);
   DeviceBuffer<unsigned char> in(values);
   DeviceBuffer<unsigned char> out(values.size());
   const auto check = [&](auto* kernel, int bytes) {

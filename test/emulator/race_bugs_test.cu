@@ -1,5 +1,5 @@
-// Accesses that nothing orders. In the fast build some of these bugs show in results under some seeds;
-// the race build reports each of them under every seed.
+// Accesses that nothing orders. In the fast build some of these bugs show in results under some
+// seeds; the race build reports each of them under every seed.
 #include "common/launch.cuh"
 #include "common/reduce.cuh"
 #include "device_buffer.h"
@@ -95,7 +95,8 @@ TEST(an_unordered_update_across_blocks_is_a_race_unless_atomic) {
 // The last block to come adds up what all have left: a fence before the ticket, one behind it.
 enum class Fences { kBoth, kNoRelease, kNoAcquire };
 template <Fences kFences>
-__global__ void __launch_bounds__(32) last_block_kernel(int* partial, unsigned* tickets, int* total) {
+__global__ void __launch_bounds__(32)
+    last_block_kernel(int* partial, unsigned* tickets, int* total) {
   KOMT_SHARED(bool, is_last, );
   if (threadIdx.x == 0) {
     partial[blockIdx.x] = static_cast<int>(blockIdx.x) + 1;
@@ -129,7 +130,8 @@ TEST(the_last_block_needs_both_fences) {
   EXPECT_RACE_REPORT(kRace, "of block");
 }
 
-__global__ void __launch_bounds__(32) ticket_kernel(int* partial, std::uint32_t* tickets, int* total) {
+__global__ void __launch_bounds__(32)
+    ticket_kernel(int* partial, std::uint32_t* tickets, int* total) {
   if (threadIdx.x != 0) return;
   partial[blockIdx.x] = 1;
   if (ptx::atomic_add_acq_rel_gpu(tickets, 1) != gridDim.x - 1) return;
@@ -142,8 +144,8 @@ TEST(an_acquire_release_ticket_orders_blocks) {
   DeviceBuffer<int> partial(8);
   DeviceBuffer<std::uint32_t> tickets(std::vector<std::uint32_t>{0});
   DeviceBuffer<int> total(1);
-  EXPECT_OK(launch(ticket_kernel, {.grid = 8, .block = 32}, partial.get(), tickets.get(),
-                   total.get()));
+  EXPECT_OK(
+      launch(ticket_kernel, {.grid = 8, .block = 32}, partial.get(), tickets.get(), total.get()));
   EXPECT_EQ(total.download()[0], 8);
 }
 

@@ -70,8 +70,8 @@ TEST(votes_matches_and_reductions_agree_with_their_definition) {
 }
 
 template <int kThreads>
-__global__ void __launch_bounds__(kThreads) block_reduce_kernel(const float* x, float* sums,
-                                                                float* maxima) {
+__global__ void __launch_bounds__(kThreads)
+    block_reduce_kernel(const float* x, float* sums, float* maxima) {
   KOMT_SHARED(float, scratch, [kThreads / 32]);
   const float value = x[blockIdx.x * kThreads + threadIdx.x];
   const float sum = block_sum<kThreads>(value, scratch);

@@ -52,22 +52,22 @@ __forceinline__ T atomic_apply(T* p, Update update) {
 
 }  // namespace komt::emulator
 
-#define KOMT_EMULATOR_ATOMIC(T, name, expression)                                             \
-  inline T name(T* p, T value) {                                                              \
+#define KOMT_EMULATOR_ATOMIC(T, name, expression)                                              \
+  inline T name(T* p, T value) {                                                               \
     return komt::emulator::atomic_apply(p, [&](T old) { return static_cast<T>(expression); }); \
   }
-#define KOMT_EMULATOR_INTEGER_ATOMICS(T, Unsigned)                                     \
-  KOMT_EMULATOR_ATOMIC(T, atomicAdd, static_cast<Unsigned>(old) + static_cast<Unsigned>(value))    \
-  KOMT_EMULATOR_ATOMIC(T, atomicSub, static_cast<Unsigned>(old) - static_cast<Unsigned>(value))    \
-  KOMT_EMULATOR_ATOMIC(T, atomicExch, ((void)old, value))                              \
-  KOMT_EMULATOR_ATOMIC(T, atomicMin, old < value ? old : value)                        \
-  KOMT_EMULATOR_ATOMIC(T, atomicMax, old < value ? value : old)                        \
-  KOMT_EMULATOR_ATOMIC(T, atomicAnd, old& value)                                       \
-  KOMT_EMULATOR_ATOMIC(T, atomicOr, old | value)                                       \
-  KOMT_EMULATOR_ATOMIC(T, atomicXor, old ^ value)                                      \
-  inline T atomicCAS(T* p, T expected, T desired) {                                    \
-    return komt::emulator::atomic_apply(                                               \
-        p, [&](T old) { return old == expected ? desired : old; });                    \
+#define KOMT_EMULATOR_INTEGER_ATOMICS(T, Unsigned)                                               \
+  KOMT_EMULATOR_ATOMIC(T, atomicAdd, static_cast<Unsigned>(old) + static_cast<Unsigned>(value))  \
+  KOMT_EMULATOR_ATOMIC(T, atomicSub, static_cast<Unsigned>(old) - static_cast<Unsigned>(value))  \
+  KOMT_EMULATOR_ATOMIC(T, atomicExch, ((void)old, value))                                        \
+  KOMT_EMULATOR_ATOMIC(T, atomicMin, old < value ? old : value)                                  \
+  KOMT_EMULATOR_ATOMIC(T, atomicMax, old < value ? value : old)                                  \
+  KOMT_EMULATOR_ATOMIC(T, atomicAnd, old& value)                                                 \
+  KOMT_EMULATOR_ATOMIC(T, atomicOr, old | value)                                                 \
+  KOMT_EMULATOR_ATOMIC(T, atomicXor, old ^ value)                                                \
+  inline T atomicCAS(T* p, T expected, T desired) {                                              \
+    return komt::emulator::atomic_apply(p,                                                       \
+                                        [&](T old) { return old == expected ? desired : old; }); \
   }
 KOMT_EMULATOR_INTEGER_ATOMICS(int, unsigned)
 KOMT_EMULATOR_INTEGER_ATOMICS(unsigned, unsigned)

@@ -75,8 +75,8 @@ int block_barrier_reduce(BarrierReduction reduction, bool predicate, const char*
 enum class FenceScope { kBlock, kDevice, kSystem };
 void fence(FenceScope scope);
 
-// Another thread may run here: called before each atomic, so that a loop around one makes progress and
-// random schedules interleave them.
+// Another thread may run here: called before each atomic, so that a loop around one makes progress
+// and random schedules interleave them.
 void scheduling_point();
 
 unsigned active_lanes();

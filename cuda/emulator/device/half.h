@@ -62,9 +62,7 @@ using half2 = __half2;
 
 inline __half __ushort_as_half(unsigned short bits) { return __half_raw{bits}; }
 inline unsigned short __half_as_ushort(__half x) { return x.__x; }
-inline __half __short_as_half(short bits) {
-  return __half_raw{static_cast<unsigned short>(bits)};
-}
+inline __half __short_as_half(short bits) { return __half_raw{static_cast<unsigned short>(bits)}; }
 inline short __half_as_short(__half x) { return static_cast<short>(x.__x); }
 
 inline float __half2float(__half x) { return komt::emulator::half_bits_to_float(x.__x); }

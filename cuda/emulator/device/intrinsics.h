@@ -106,10 +106,10 @@ inline float __saturatef(float x) { return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.
 inline float fdividef(float a, float b) { return a / b; }
 
 // Loads and stores with cache operators differ from plain ones in speed alone.
-#define KOMT_EMULATOR_LOAD(name)           \
-  template <class T>                       \
+#define KOMT_EMULATOR_LOAD(name)       \
+  template <class T>                   \
   __forceinline__ T name(const T* p) { \
-    return *p;                             \
+    return *p;                         \
   }
 KOMT_EMULATOR_LOAD(__ldg)
 KOMT_EMULATOR_LOAD(__ldca)
@@ -119,10 +119,10 @@ KOMT_EMULATOR_LOAD(__ldlu)
 KOMT_EMULATOR_LOAD(__ldcv)
 #undef KOMT_EMULATOR_LOAD
 
-#define KOMT_EMULATOR_STORE(name)                                             \
-  template <class T>                                                          \
+#define KOMT_EMULATOR_STORE(name)                                         \
+  template <class T>                                                      \
   __forceinline__ void name(T* p, const std::type_identity_t<T>& value) { \
-    *p = value;                                                               \
+    *p = value;                                                           \
   }
 KOMT_EMULATOR_STORE(__stwb)
 KOMT_EMULATOR_STORE(__stcg)
@@ -130,6 +130,4 @@ KOMT_EMULATOR_STORE(__stcs)
 KOMT_EMULATOR_STORE(__stwt)
 #undef KOMT_EMULATOR_STORE
 
-inline long long clock64() {
-  return std::chrono::steady_clock::now().time_since_epoch().count();
-}
+inline long long clock64() { return std::chrono::steady_clock::now().time_since_epoch().count(); }

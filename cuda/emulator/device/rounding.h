@@ -7,9 +7,9 @@
 
 namespace komt::emulator {
 
-// Rounds to nearest even in the IEEE format of kPrecision significand bits (the hidden one included)
-// whose smallest normal number is 2^kMinExponent and whose width is 16 bits. NaN becomes 0x7fff, the
-// canonical NaN of PTX's cvt.
+// Rounds to nearest even in the IEEE format of kPrecision significand bits (the hidden one
+// included) whose smallest normal number is 2^kMinExponent and whose width is 16 bits. NaN becomes
+// 0x7fff, the canonical NaN of PTX's cvt.
 template <int kPrecision, int kMinExponent>
 inline std::uint16_t round_to_16_bits(double x) {
   if (x != x) return 0x7fff;
@@ -27,8 +27,9 @@ inline std::uint16_t round_to_16_bits(double x) {
       sign | (magnitude >= kInfinity ? kInfinity : static_cast<unsigned>(magnitude)));
 }
 
-// a b + c where a b is exact in double: rounded to odd, so that rounding once more to a format of at
-// most 51 bits gives what a single rounding of the exact value gives (Boldo and Melquiond, 2008).
+// a b + c where a b is exact in double: rounded to odd, so that rounding once more to a format of
+// at most 51 bits gives what a single rounding of the exact value gives (Boldo and Melquiond,
+// 2008).
 inline double fma_round_to_odd(double a, double b, double c) {
   const double product = a * b;
   const double sum = product + c;

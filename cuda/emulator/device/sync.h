@@ -13,24 +13,23 @@ inline void __syncthreads(
     komt::emulator::SourceLocation where = komt::emulator::SourceLocation::current()) {
   komt::emulator::block_barrier(where);
 }
-inline int __syncthreads_count(
-    int predicate, komt::emulator::SourceLocation where = komt::emulator::SourceLocation::current()) {
+inline int __syncthreads_count(int predicate, komt::emulator::SourceLocation where =
+                                                  komt::emulator::SourceLocation::current()) {
   return komt::emulator::block_barrier_reduce(komt::emulator::BarrierReduction::kCount,
                                               predicate != 0, "__syncthreads_count", where);
 }
-inline int __syncthreads_and(
-    int predicate, komt::emulator::SourceLocation where = komt::emulator::SourceLocation::current()) {
+inline int __syncthreads_and(int predicate, komt::emulator::SourceLocation where =
+                                                komt::emulator::SourceLocation::current()) {
   return komt::emulator::block_barrier_reduce(komt::emulator::BarrierReduction::kAnd,
                                               predicate != 0, "__syncthreads_and", where);
 }
-inline int __syncthreads_or(
-    int predicate, komt::emulator::SourceLocation where = komt::emulator::SourceLocation::current()) {
-  return komt::emulator::block_barrier_reduce(komt::emulator::BarrierReduction::kOr,
-                                              predicate != 0, "__syncthreads_or", where);
+inline int __syncthreads_or(int predicate, komt::emulator::SourceLocation where =
+                                               komt::emulator::SourceLocation::current()) {
+  return komt::emulator::block_barrier_reduce(komt::emulator::BarrierReduction::kOr, predicate != 0,
+                                              "__syncthreads_or", where);
 }
-inline void __syncwarp(
-    unsigned mask = 0xffffffffu,
-    komt::emulator::SourceLocation where = komt::emulator::SourceLocation::current()) {
+inline void __syncwarp(unsigned mask = 0xffffffffu, komt::emulator::SourceLocation where =
+                                                        komt::emulator::SourceLocation::current()) {
   komt::emulator::warp_collective(mask, komt::emulator::kSyncWarp, nullptr, where);
 }
 

@@ -106,9 +106,9 @@ inline T __shfl_down_sync(unsigned mask, T value, unsigned delta, int width = 32
                           KOMT_EMULATOR_WHERE) {
   const unsigned lane = komt::emulator::current_lane;
   const unsigned position = lane & unsigned(width - 1);
-  return komt::emulator::shuffle_from(
-      mask, value, position + delta >= unsigned(width) ? lane : lane + delta,
-      komt::emulator::kShflDown, where);
+  return komt::emulator::shuffle_from(mask, value,
+                                      position + delta >= unsigned(width) ? lane : lane + delta,
+                                      komt::emulator::kShflDown, where);
 }
 
 inline unsigned __ballot_sync(unsigned mask, int predicate, KOMT_EMULATOR_WHERE) {
@@ -134,15 +134,14 @@ inline unsigned __match_all_sync(unsigned mask, T value, int* predicate, KOMT_EM
   return result;
 }
 
-#define KOMT_EMULATOR_REDUCE(T, name, expression)                                            \
-  inline T name(unsigned mask, T value, KOMT_EMULATOR_WHERE) {                               \
-    struct Op {                                                                              \
-      T operator()(T a, T b) const { return expression; }                                    \
-    };                                                                                       \
-    static constexpr komt::emulator::Collective kReduce{#name,                               \
-                                                        komt::emulator::reduce<T, Op>};      \
-    komt::emulator::warp_collective(mask, kReduce, &value, where);                           \
-    return value;                                                                            \
+#define KOMT_EMULATOR_REDUCE(T, name, expression)                                              \
+  inline T name(unsigned mask, T value, KOMT_EMULATOR_WHERE) {                                 \
+    struct Op {                                                                                \
+      T operator()(T a, T b) const { return expression; }                                      \
+    };                                                                                         \
+    static constexpr komt::emulator::Collective kReduce{#name, komt::emulator::reduce<T, Op>}; \
+    komt::emulator::warp_collective(mask, kReduce, &value, where);                             \
+    return value;                                                                              \
   }
 KOMT_EMULATOR_REDUCE(unsigned, __reduce_add_sync, a + b)
 KOMT_EMULATOR_REDUCE(unsigned, __reduce_min_sync, a < b ? a : b)

@@ -1,8 +1,8 @@
 // Host twin of ptx/ldmatrix.cuh.
 #pragma once
 
-#include "emulator/device/vector_types.h"
 #include "emulator/device/execution.h"
+#include "emulator/device/vector_types.h"
 
 namespace komt::emulator {
 
@@ -27,8 +27,8 @@ inline void distribute_rows(void* const* arguments, unsigned) {
   }
 }
 
-// Each lane reads its own row here, in code that the sanitizers see, so that a bad address or a race
-// is reported as this lane's.
+// Each lane reads its own row here, in code that the sanitizers see, so that a bad address or a
+// race is reported as this lane's.
 template <int kMatrices, bool kTransposed>
 inline void ldmatrix(std::uint32_t* fragments, const void* row, const Collective& collective,
                      SourceLocation where) {
@@ -49,11 +49,11 @@ inline constexpr Collective kLdmatrix{kTransposed ? "ldmatrix.trans" : "ldmatrix
 
 }  // namespace komt::emulator
 
-#define KOMT_EMULATOR_LDMATRIX(name, matrices, transposed)                                   \
-  inline void name(std::uint32_t(&r)[matrices], const void* row,                             \
-                   emulator::SourceLocation where = emulator::SourceLocation::current()) {   \
-    emulator::ldmatrix<matrices, transposed>(                                                \
-        r, row, emulator::kLdmatrix<matrices, transposed>, where);                           \
+#define KOMT_EMULATOR_LDMATRIX(name, matrices, transposed)                                      \
+  inline void name(std::uint32_t(&r)[matrices], const void* row,                                \
+                   emulator::SourceLocation where = emulator::SourceLocation::current()) {      \
+    emulator::ldmatrix<matrices, transposed>(r, row, emulator::kLdmatrix<matrices, transposed>, \
+                                             where);                                            \
   }
 
 namespace komt::ptx {

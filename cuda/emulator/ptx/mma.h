@@ -22,9 +22,9 @@ inline constexpr Collective kMmaBf16{"mma.m16n8k16.bf16", mma_m16n8k16_bf16, fal
 
 namespace komt::ptx {
 
-inline void mma_m16n8k16_f16(
-    float (&d)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
-    emulator::SourceLocation where = emulator::SourceLocation::current()) {
+inline void mma_m16n8k16_f16(float (&d)[4], const std::uint32_t (&a)[4],
+                             const std::uint32_t (&b)[2],
+                             emulator::SourceLocation where = emulator::SourceLocation::current()) {
   emulator::MmaArgument argument{d, a, b};
   emulator::warp_collective(0xffffffffu, emulator::kMmaF16, &argument, where);
 }

@@ -1,8 +1,8 @@
 // Host twin of ptx/stmatrix.cuh.
 #pragma once
 
-#include "emulator/device/vector_types.h"
 #include "emulator/device/execution.h"
+#include "emulator/device/vector_types.h"
 
 namespace komt::emulator {
 

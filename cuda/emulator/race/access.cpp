@@ -4,11 +4,11 @@
 #include <string>
 #include <tuple>
 
+#include "emulator/race/clocks.h"
+#include "emulator/race/shadow.h"
 #include "emulator/runtime/device.h"
 #include "emulator/runtime/happens_before.h"
 #include "emulator/runtime/report.h"
-#include "emulator/race/clocks.h"
-#include "emulator/race/shadow.h"
 
 namespace komt::emulator {
 
@@ -40,7 +40,8 @@ bool is_ordered(const AccessRecord& record, bool me_atomic) {
   const KernelLaunch& launch = *current_block->launch();
   const BlockClocks& clocks = *current_block->clocks();
   const Fiber& fiber = *current_fiber;
-  if (record.launch != static_cast<std::uint32_t>(launch.id)) return true;  // overlaps() knows better
+  if (record.launch != static_cast<std::uint32_t>(launch.id))
+    return true;  // overlaps() knows better
   if (record.is_atomic && me_atomic) return true;
   if (record.block == clocks.block) {
     return record.thread == fiber.linear || record.clock <= clocks.known(fiber, record.thread);
@@ -172,7 +173,8 @@ bool is_in_global_allocation(const unsigned char* p, std::size_t bytes, int owne
 void report_out_of_bounds(const unsigned char* p, std::size_t bytes, AccessKind kind, Space space,
                           Place place) {
   if (!is_first(Check::kOutOfBounds, place, place)) return;
-  report(Check::kOutOfBounds, source_of(place), "%s of %zu bytes of %s memory at %p, outside any allocation",
+  report(Check::kOutOfBounds, source_of(place),
+         "%s of %zu bytes of %s memory at %p, outside any allocation",
          kind == AccessKind::kRead ? "read" : "write", bytes, space_name(space),
          static_cast<const void*>(p));
 }

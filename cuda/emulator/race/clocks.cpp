@@ -136,8 +136,8 @@ void order_lanes(Block& block, unsigned warp, unsigned lanes) {
     clock.foreign = foreign;
     clocks.tick(fiber);
   });
-  share_grid_wait(block, warp * kWarpLanes, std::min(kWarpLanes, block.threads() - warp * kWarpLanes),
-                  lanes);
+  share_grid_wait(block, warp * kWarpLanes,
+                  std::min(kWarpLanes, block.threads() - warp * kWarpLanes), lanes);
 }
 
 void order_block(Block& block) {

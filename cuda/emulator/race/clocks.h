@@ -1,8 +1,8 @@
 // Vector clocks of the threads of one block (Lamport; Fidge; Mattern).
 //
-// Most synchronisation is by the whole block, after which all threads know the same. So a thread has of
-// its own only what it knows of its warp; the rest is the block's common knowledge, or a full vector
-// once a partial synchronisation has taught it more.
+// Most synchronisation is by the whole block, after which all threads know the same. So a thread
+// has of its own only what it knows of its warp; the rest is the block's common knowledge, or a
+// full vector once a partial synchronisation has taught it more.
 #pragma once
 
 #include <cstdint>
@@ -25,10 +25,10 @@ using Snapshot = std::shared_ptr<const ClockVector>;
 using ForeignKnowledge = std::map<std::uint32_t, Snapshot>;
 
 struct ThreadClock {
-  Clock lanes[kWarpLanes];              // of its warp; its own clock among them
-  std::unique_ptr<ClockVector> wide;    // of the block, where it knows more than all do
-  Snapshot fenced_for_block;            // at its last fence of any scope
-  Snapshot fenced_for_device;           // at its last fence of device scope
+  Clock lanes[kWarpLanes];            // of its warp; its own clock among them
+  std::unique_ptr<ClockVector> wide;  // of the block, where it knows more than all do
+  Snapshot fenced_for_block;          // at its last fence of any scope
+  Snapshot fenced_for_device;         // at its last fence of device scope
   ForeignKnowledge foreign;
   // Read from synchronisation variables since the last fence, which makes it knowledge.
   ForeignKnowledge to_acquire;
@@ -52,8 +52,8 @@ struct BlockClocks {
   void tick(const Fiber& fiber) { ++threads[fiber.linear].lanes[fiber.lane]; }
 };
 
-// An atomic access to p by the running thread: publishes what it has fenced, and collects what others
-// published there.
+// An atomic access to p by the running thread: publishes what it has fenced, and collects what
+// others published there.
 void synchronise_through(const void* p, bool reads, bool writes);
 
 }  // namespace komt::emulator

@@ -40,8 +40,8 @@ Place place_of(const void* return_address) {
   static Recent recent[256];
   Recent& slot = recent[reinterpret_cast<std::uintptr_t>(return_address) / 4 % 256];
   if (slot.address == return_address) return slot.place;
-  auto [found, is_new] = places().by_address.try_emplace(
-      return_address, static_cast<Place>(places().all.size()));
+  auto [found, is_new] =
+      places().by_address.try_emplace(return_address, static_cast<Place>(places().all.size()));
   if (is_new) places().all.push_back({return_address, {}, {}});
   slot = {return_address, found->second};
   return found->second;
@@ -50,8 +50,7 @@ Place place_of(const void* return_address) {
 Place place_of(SourceLocation where) {
   const std::uint64_t key =
       reinterpret_cast<std::uintptr_t>(where.file) * 0x9e3779b97f4a7c15ull ^ where.line;
-  auto [found, is_new] =
-      places().by_line.try_emplace(key, static_cast<Place>(places().all.size()));
+  auto [found, is_new] = places().by_line.try_emplace(key, static_cast<Place>(places().all.size()));
   if (is_new) places().all.push_back({nullptr, where, {}});
   return found->second;
 }

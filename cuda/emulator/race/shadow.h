@@ -14,7 +14,7 @@ struct AccessRecord {
   std::uint32_t launch = 0;
   std::uint32_t block = 0;
   std::uint16_t thread = 0;
-  std::uint8_t bytes = 0;         // bit mask
+  std::uint8_t bytes = 0;  // bit mask
   bool is_atomic : 1 = false;
   bool before_grid_wait : 1 = false;
   Place place = 0;

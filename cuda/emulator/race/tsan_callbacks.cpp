@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
-#include "emulator/runtime/block.h"
-#include "emulator/runtime/happens_before.h"
 #include "emulator/race/access.h"
 #include "emulator/race/clocks.h"
+#include "emulator/runtime/block.h"
+#include "emulator/runtime/happens_before.h"
 
 namespace {
 
@@ -24,26 +24,26 @@ void on_access(const volatile void* p, std::size_t bytes, AccessKind kind, const
 
 #define KOMT_CALLER __builtin_extract_return_addr(__builtin_return_address(0))
 
-#define KOMT_TSAN_ACCESS(bytes)                                                              \
-  void __tsan_read##bytes(void* p) { on_access(p, bytes, AccessKind::kRead, KOMT_CALLER); }  \
+#define KOMT_TSAN_ACCESS(bytes)                                                               \
+  void __tsan_read##bytes(void* p) { on_access(p, bytes, AccessKind::kRead, KOMT_CALLER); }   \
   void __tsan_write##bytes(void* p) { on_access(p, bytes, AccessKind::kWrite, KOMT_CALLER); } \
-  void __tsan_unaligned_read##bytes(void* p) {                                               \
-    on_access(p, bytes, AccessKind::kRead, KOMT_CALLER);                                     \
-  }                                                                                          \
-  void __tsan_unaligned_write##bytes(void* p) {                                              \
-    on_access(p, bytes, AccessKind::kWrite, KOMT_CALLER);                                    \
-  }                                                                                          \
-  void __tsan_volatile_read##bytes(void* p) {                                                \
-    on_access(p, bytes, AccessKind::kRead, KOMT_CALLER);                                     \
-  }                                                                                          \
-  void __tsan_volatile_write##bytes(void* p) {                                               \
-    on_access(p, bytes, AccessKind::kWrite, KOMT_CALLER);                                    \
+  void __tsan_unaligned_read##bytes(void* p) {                                                \
+    on_access(p, bytes, AccessKind::kRead, KOMT_CALLER);                                      \
+  }                                                                                           \
+  void __tsan_unaligned_write##bytes(void* p) {                                               \
+    on_access(p, bytes, AccessKind::kWrite, KOMT_CALLER);                                     \
+  }                                                                                           \
+  void __tsan_volatile_read##bytes(void* p) {                                                 \
+    on_access(p, bytes, AccessKind::kRead, KOMT_CALLER);                                      \
+  }                                                                                           \
+  void __tsan_volatile_write##bytes(void* p) {                                                \
+    on_access(p, bytes, AccessKind::kWrite, KOMT_CALLER);                                     \
   }
 
-#define KOMT_TSAN_RMW(bits, T, name, builtin)                                \
-  T __tsan_atomic##bits##_##name(volatile T* p, T value, int) {              \
-    on_access(p, sizeof(T), AccessKind::kAtomic, KOMT_CALLER);               \
-    return builtin(p, value, __ATOMIC_SEQ_CST);                              \
+#define KOMT_TSAN_RMW(bits, T, name, builtin)                   \
+  T __tsan_atomic##bits##_##name(volatile T* p, T value, int) { \
+    on_access(p, sizeof(T), AccessKind::kAtomic, KOMT_CALLER);  \
+    return builtin(p, value, __ATOMIC_SEQ_CST);                 \
   }
 
 #define KOMT_TSAN_CAS(bits, T, name)                                                            \
@@ -54,23 +54,23 @@ void on_access(const volatile void* p, std::size_t bytes, AccessKind kind, const
                                        __ATOMIC_SEQ_CST);                                       \
   }
 
-#define KOMT_TSAN_ATOMICS(bits, T)                                        \
-  T __tsan_atomic##bits##_load(const volatile T* p, int) {                \
-    on_access(p, sizeof(T), AccessKind::kAtomic, KOMT_CALLER);            \
-    return __atomic_load_n(p, __ATOMIC_SEQ_CST);                          \
-  }                                                                       \
-  void __tsan_atomic##bits##_store(volatile T* p, T value, int) {         \
-    on_access(p, sizeof(T), AccessKind::kAtomic, KOMT_CALLER);            \
-    __atomic_store_n(p, value, __ATOMIC_SEQ_CST);                         \
-  }                                                                       \
-  KOMT_TSAN_RMW(bits, T, exchange, __atomic_exchange_n)                   \
-  KOMT_TSAN_RMW(bits, T, fetch_add, __atomic_fetch_add)                   \
-  KOMT_TSAN_RMW(bits, T, fetch_sub, __atomic_fetch_sub)                   \
-  KOMT_TSAN_RMW(bits, T, fetch_and, __atomic_fetch_and)                   \
-  KOMT_TSAN_RMW(bits, T, fetch_or, __atomic_fetch_or)                     \
-  KOMT_TSAN_RMW(bits, T, fetch_xor, __atomic_fetch_xor)                   \
-  KOMT_TSAN_RMW(bits, T, fetch_nand, __atomic_fetch_nand)                 \
-  KOMT_TSAN_CAS(bits, T, strong)                                          \
+#define KOMT_TSAN_ATOMICS(bits, T)                                \
+  T __tsan_atomic##bits##_load(const volatile T* p, int) {        \
+    on_access(p, sizeof(T), AccessKind::kAtomic, KOMT_CALLER);    \
+    return __atomic_load_n(p, __ATOMIC_SEQ_CST);                  \
+  }                                                               \
+  void __tsan_atomic##bits##_store(volatile T* p, T value, int) { \
+    on_access(p, sizeof(T), AccessKind::kAtomic, KOMT_CALLER);    \
+    __atomic_store_n(p, value, __ATOMIC_SEQ_CST);                 \
+  }                                                               \
+  KOMT_TSAN_RMW(bits, T, exchange, __atomic_exchange_n)           \
+  KOMT_TSAN_RMW(bits, T, fetch_add, __atomic_fetch_add)           \
+  KOMT_TSAN_RMW(bits, T, fetch_sub, __atomic_fetch_sub)           \
+  KOMT_TSAN_RMW(bits, T, fetch_and, __atomic_fetch_and)           \
+  KOMT_TSAN_RMW(bits, T, fetch_or, __atomic_fetch_or)             \
+  KOMT_TSAN_RMW(bits, T, fetch_xor, __atomic_fetch_xor)           \
+  KOMT_TSAN_RMW(bits, T, fetch_nand, __atomic_fetch_nand)         \
+  KOMT_TSAN_CAS(bits, T, strong)                                  \
   KOMT_TSAN_CAS(bits, T, weak)
 
 extern "C" {

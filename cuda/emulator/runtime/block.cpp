@@ -151,7 +151,8 @@ BlockResult Block::go_on() {
   } else if (exited_ != threads_) {
     bool parked = false;
     for (unsigned i = 0; ahead_ && i < threads_; ++i) {
-      parked |= fibers_[i].state == FiberState::kWaiting && fibers_[i].waits_at == kGridDependencyWait;
+      parked |=
+          fibers_[i].state == FiberState::kWaiting && fibers_[i].waits_at == kGridDependencyWait;
     }
     if (parked) {
       result = BlockResult::kParked;
@@ -242,7 +243,7 @@ void Block::yield() {
 
 void Block::spin(SourceLocation where) {
   using Clock = std::chrono::steady_clock;
-  constexpr std::uint64_t kPatience = 64;       // in order, a loop this long may wait for someone
+  constexpr std::uint64_t kPatience = 64;  // in order, a loop this long may wait for someone
   constexpr std::uint64_t kClockEvery = 1 << 14;
   ++spins_;
   if (in_order() ? spins_ % kPatience == 0 : random_.one_in(4)) {
@@ -351,8 +352,8 @@ void Block::switch_to(Fiber* from, Fiber* to) {
 #endif
   switch_context(from != nullptr ? from->context : host_, to != nullptr ? to->context : host_);
 #if KOMT_EMULATOR_ASAN
-  __sanitizer_finish_switch_fiber(
-      from != nullptr ? from->sanitizer_stack : host_sanitizer_stack_, nullptr, nullptr);
+  __sanitizer_finish_switch_fiber(from != nullptr ? from->sanitizer_stack : host_sanitizer_stack_,
+                                  nullptr, nullptr);
 #endif
 }
 
@@ -373,7 +374,8 @@ std::string Block::where_threads_are() const {
   }
   std::string text;
   for (const auto& [place, count] : places) {
-    text += (text.empty() ? " " : ", ") + std::to_string(count) + (count == 1 ? " thread " : " threads ") + place;
+    text += (text.empty() ? " " : ", ") + std::to_string(count) +
+            (count == 1 ? " thread " : " threads ") + place;
   }
   return text;
 }

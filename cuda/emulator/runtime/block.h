@@ -31,9 +31,9 @@ struct KernelLaunch {
   dim3 block;
   std::size_t dynamic_shared_bytes = 0;
   int device = 0;
-  bool programmatic = false;    // may start before its predecessor has ended
-  std::uint64_t sequence = 0;   // since the seed was set
-  std::uint64_t id = 0;         // since the process began, from 1
+  bool programmatic = false;      // may start before its predecessor has ended
+  std::uint64_t sequence = 0;     // since the seed was set
+  std::uint64_t id = 0;           // since the process began, from 1
   std::uint64_t predecessor = 0;  // of a programmatic launch: the id of the kernel it may overlap
 };
 
@@ -55,12 +55,12 @@ struct Fiber {
   unsigned warp = 0;
   FiberState state = FiberState::kExited;
   bool has_context = false;
-  bool waited_for_grid = false;            // itself, or someone it has met at a barrier since
+  bool waited_for_grid = false;  // itself, or someone it has met at a barrier since
   const char* waits_at = "";
   SourceLocation where{};
-  int reduction = 0;                      // what the last __syncthreads_count and kin gave
-  std::vector<PendingCopy> copies;        // cp.async not yet carried out, oldest first
-  std::vector<std::size_t> copy_groups;   // ends of the committed groups in `copies`
+  int reduction = 0;                     // what the last __syncthreads_count and kin gave
+  std::vector<PendingCopy> copies;       // cp.async not yet carried out, oldest first
+  std::vector<std::size_t> copy_groups;  // ends of the committed groups in `copies`
   void* sanitizer_stack = nullptr;
 };
 
@@ -76,7 +76,7 @@ struct Rendezvous {
 struct Warp {
   unsigned live = 0;
   unsigned ready = 0;
-  unsigned open = 0;         // rendezvous under way; disjoint masks may have one each
+  unsigned open = 0;  // rendezvous under way; disjoint masks may have one each
   Rendezvous rendezvous[4];
 };
 
@@ -85,7 +85,7 @@ struct Barrier {
   int arrived = 0;
   SourceLocation where{};
   const char* name = nullptr;
-  unsigned trues = 0;                      // of the predicates of a reducing barrier
+  unsigned trues = 0;  // of the predicates of a reducing barrier
   unsigned waiting[kMaxWarps] = {};
 };
 

@@ -1,5 +1,5 @@
-// Graphs: what was enqueued between cudaStreamBeginCapture and cudaStreamEndCapture, in an order that
-// all its dependencies allow.
+// Graphs: what was enqueued between cudaStreamBeginCapture and cudaStreamEndCapture, in an order
+// that all its dependencies allow.
 #pragma once
 
 #include <map>
@@ -13,8 +13,8 @@ namespace komt::emulator {
 struct Capture {
   StreamPointer origin;
   std::vector<Operation> operations;
-  // Per stream that takes part: operations before which its last one stands, and how many of them the
-  // origin has waited for.
+  // Per stream that takes part: operations before which its last one stands, and how many of them
+  // the origin has waited for.
   struct Branch {
     std::uint64_t end = 0;
     std::uint64_t joined = 0;

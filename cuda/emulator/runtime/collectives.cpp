@@ -52,11 +52,12 @@ Rendezvous* find_meeting(Warp& warp, unsigned mask, const Collective& collective
       return &meeting;
     }
     if ((meeting.mask & mask) != 0) {
-      report(Check::kDivergence, where,
-             "lanes of one warp meet at different places: %s with mask %08x here, %s with mask %08x "
-             "at %s:%d",
-             collective.name, mask, meeting.collective->name, meeting.mask, meeting.where.file,
-             meeting.where.line);
+      report(
+          Check::kDivergence, where,
+          "lanes of one warp meet at different places: %s with mask %08x here, %s with mask %08x "
+          "at %s:%d",
+          collective.name, mask, meeting.collective->name, meeting.mask, meeting.where.file,
+          meeting.where.line);
     }
   }
   if (warp.open == std::size(warp.rendezvous)) return nullptr;
@@ -87,8 +88,8 @@ void join_barrier(Block& block, int id, int threads, const char* name, SourceLoc
     barrier.where = where;
     barrier.name = name;
   } else if (barrier.expected != threads) {
-    report(Check::kDivergence, where, "barrier %d wants %d threads here and %d at %s:%d", id, threads,
-           barrier.expected, barrier.where.file, barrier.where.line);
+    report(Check::kDivergence, where, "barrier %d wants %d threads here and %d at %s:%d", id,
+           threads, barrier.expected, barrier.where.file, barrier.where.line);
   } else if (id == 0 && !same_place(barrier.where, where)) {
     report(Check::kDivergence, where,
            "threads of one block wait at different barriers: %s here, %s at %s:%d", name,
@@ -116,13 +117,15 @@ void meet_block(const char* name, SourceLocation where, void (*conclude)(Block&,
 }
 
 bool valid_barrier(int id, int threads, const char* name, SourceLocation where) {
-  if (id >= 0 && id < kNamedBarriers && threads > 0 && threads % static_cast<int>(kWarpLanes) == 0 &&
-      threads <= static_cast<int>((current_block->threads() + kWarpLanes - 1) / kWarpLanes * kWarpLanes)) {
+  if (id >= 0 && id < kNamedBarriers && threads > 0 &&
+      threads % static_cast<int>(kWarpLanes) == 0 &&
+      threads <=
+          static_cast<int>((current_block->threads() + kWarpLanes - 1) / kWarpLanes * kWarpLanes)) {
     return true;
   }
   report(Check::kMisuse, where,
-         "%s %d with %d threads: barriers are 0 to 15, threads a multiple of 32 within the block", name,
-         id, threads);
+         "%s %d with %d threads: barriers are 0 to 15, threads a multiple of 32 within the block",
+         name, id, threads);
   return false;
 }
 
@@ -170,9 +173,7 @@ void complete_without(Block& block, const Fiber& fiber) {
   }
 }
 
-void block_barrier(SourceLocation where) {
-  meet_block("__syncthreads", where, nullptr, 0);
-}
+void block_barrier(SourceLocation where) { meet_block("__syncthreads", where, nullptr, 0); }
 
 int block_barrier_reduce(BarrierReduction reduction, bool predicate, const char* name,
                          SourceLocation where) {
@@ -229,9 +230,7 @@ void fence(FenceScope scope) {
 
 void scheduling_point() { current_block->spin(kNowhere); }
 
-unsigned active_lanes() {
-  return current_block->warp(current_fiber->warp).live;
-}
+unsigned active_lanes() { return current_block->warp(current_fiber->warp).live; }
 
 void trap(SourceLocation where) {
   report(Check::kMisuse, where, "the kernel executed __trap()");
@@ -249,8 +248,8 @@ void grid_dependency_wait(SourceLocation where) {
   current_fiber->waited_for_grid = true;
 }
 
-// A dependent kernel's threads that run ahead are started before this kernel, which is as early as the
-// hint allows; there is nothing left to bring forward.
+// A dependent kernel's threads that run ahead are started before this kernel, which is as early as
+// the hint allows; there is nothing left to bring forward.
 void grid_dependency_launch() {}
 
 }  // namespace komt::emulator

@@ -45,8 +45,8 @@ komt_emulator_switch:
 void make_context(Context& context, unsigned char* stack, std::size_t bytes, void (*entry)()) {
   constexpr std::size_t kSavedRegisters = 6;
   // After the return into entry the stack pointer is 8 modulo 16, as behind a call.
-  auto* top = reinterpret_cast<void**>(
-      (reinterpret_cast<std::uintptr_t>(stack) + bytes - 64) & ~std::uintptr_t{15});
+  auto* top = reinterpret_cast<void**>((reinterpret_cast<std::uintptr_t>(stack) + bytes - 64) &
+                                       ~std::uintptr_t{15});
   *top = reinterpret_cast<void*>(entry);
   std::memset(top - kSavedRegisters, 0, kSavedRegisters * sizeof(void*));
   context.stack_pointer = top - kSavedRegisters;

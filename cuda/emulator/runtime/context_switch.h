@@ -3,7 +3,8 @@
 
 #include <cstddef>
 
-#if !defined(KOMT_EMULATOR_UCONTEXT) && !((defined(__x86_64__) || defined(__aarch64__)) && defined(__ELF__))
+#if !defined(KOMT_EMULATOR_UCONTEXT) && \
+    !((defined(__x86_64__) || defined(__aarch64__)) && defined(__ELF__))
 #define KOMT_EMULATOR_UCONTEXT
 #endif
 
@@ -28,9 +29,7 @@ void make_context(Context& context, unsigned char* stack, std::size_t bytes, voi
 
 // Suspends the caller into `from` and goes on where `to` was suspended.
 #if defined(KOMT_EMULATOR_UCONTEXT)
-inline void switch_context(Context& from, Context& to) {
-  swapcontext(&from.context, &to.context);
-}
+inline void switch_context(Context& from, Context& to) { swapcontext(&from.context, &to.context); }
 #else
 extern "C" void komt_emulator_switch(void** save_stack_pointer, void* stack_pointer);
 inline void switch_context(Context& from, Context& to) {

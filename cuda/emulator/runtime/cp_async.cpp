@@ -89,7 +89,8 @@ void cp_async_wait(int groups, SourceLocation) {
   const std::size_t done_groups = fiber.copy_groups.size() - keep;
   const std::size_t done = fiber.copy_groups[done_groups - 1];
   for (std::size_t i = 0; i < done; ++i) carry_out(fiber.copies[i]);
-  fiber.copies.erase(fiber.copies.begin(), fiber.copies.begin() + static_cast<std::ptrdiff_t>(done));
+  fiber.copies.erase(fiber.copies.begin(),
+                     fiber.copies.begin() + static_cast<std::ptrdiff_t>(done));
   fiber.copy_groups.erase(fiber.copy_groups.begin(),
                           fiber.copy_groups.begin() + static_cast<std::ptrdiff_t>(done_groups));
   for (std::size_t& end : fiber.copy_groups) end -= done;

@@ -166,36 +166,22 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int index) {
   if (!is_device(index)) return remember(cudaErrorInvalidDevice);
   switch (attribute) {
-    case cudaDevAttrMaxThreadsPerBlock:
-      *value = 1024;
-      return cudaSuccess;
+    case cudaDevAttrMaxThreadsPerBlock: *value = 1024; return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlock:
       *value = static_cast<int>(kMaxStaticShared);
       return cudaSuccess;
-    case cudaDevAttrWarpSize:
-      *value = 32;
-      return cudaSuccess;
-    case cudaDevAttrMultiProcessorCount:
-      *value = kMultiprocessors;
-      return cudaSuccess;
-    case cudaDevAttrL2CacheSize:
-      *value = kL2Bytes;
-      return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMajor:
-      *value = device(index).major;
-      return cudaSuccess;
-    case cudaDevAttrComputeCapabilityMinor:
-      *value = device(index).minor;
-      return cudaSuccess;
+    case cudaDevAttrWarpSize: *value = 32; return cudaSuccess;
+    case cudaDevAttrMultiProcessorCount: *value = kMultiprocessors; return cudaSuccess;
+    case cudaDevAttrL2CacheSize: *value = kL2Bytes; return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor: *value = device(index).major; return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor: *value = device(index).minor; return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
       *value = static_cast<int>(kSharedPerMultiprocessor);
       return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = static_cast<int>(kMaxBlockShared);
       return cudaSuccess;
-    case cudaDevAttrMemoryPoolsSupported:
-      *value = 1;
-      return cudaSuccess;
+    case cudaDevAttrMemoryPoolsSupported: *value = 1; return cudaSuccess;
   }
   return remember(cudaErrorInvalidValue);
 }
@@ -262,8 +248,8 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const voi
   if (block_size <= 0 || block_size > 1024) return remember(cudaErrorInvalidValue);
   const int warps = (block_size + 31) / 32;
   const int by_threads = kThreadsPerMultiprocessor / (warps * 32);
-  const int by_shared = static_cast<int>(kSharedPerMultiprocessor /
-                                         (dynamic_shared_bytes + kReservedSharedPerBlock));
+  const int by_shared =
+      static_cast<int>(kSharedPerMultiprocessor / (dynamic_shared_bytes + kReservedSharedPerBlock));
   *blocks = dynamic_shared_bytes > kMaxBlockShared
                 ? 0
                 : std::min({by_threads, by_shared, kBlocksPerMultiprocessor});

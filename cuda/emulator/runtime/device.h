@@ -18,8 +18,8 @@ struct Device {
   std::atomic<int> major{9};
   std::atomic<int> minor{0};
   std::atomic<int> sticky_error{cudaSuccess};
-  std::atomic<bool> reported{false};           // a check failed; cudaErrorAssert until forgiven
-  std::atomic<std::uint32_t> peers{0};         // devices whose memory its kernels may touch
+  std::atomic<bool> reported{false};    // a check failed; cudaErrorAssert until forgiven
+  std::atomic<std::uint32_t> peers{0};  // devices whose memory its kernels may touch
 };
 
 int device_count();

@@ -99,7 +99,8 @@ bool GlobalMemory::free(void* p) {
   used_ -= round_up(block.bytes, kAlignment);
   fill(begin, block.reserved);
   auto [it, inserted] = free_.emplace(begin, block.reserved);
-  if (const auto next = std::next(it); next != free_.end() && it->first + it->second == next->first) {
+  if (const auto next = std::next(it);
+      next != free_.end() && it->first + it->second == next->first) {
     it->second += next->second;
     free_.erase(next);
   }

@@ -53,11 +53,11 @@ class GlobalMemory {
 
   mutable std::mutex mutex_;
   unsigned char* base_ = nullptr;
-  std::size_t top_ = 0;                       // what has ever been handed out ends here
+  std::size_t top_ = 0;  // what has ever been handed out ends here
   std::size_t used_ = 0;
   bool is_open_ = false;
-  std::map<std::size_t, Block> live_;         // by offset
-  std::map<std::size_t, std::size_t> free_;   // offset -> bytes, merged with neighbours
+  std::map<std::size_t, Block> live_;        // by offset
+  std::map<std::size_t, std::size_t> free_;  // offset -> bytes, merged with neighbours
 };
 
 }  // namespace komt::emulator

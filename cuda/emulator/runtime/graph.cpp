@@ -18,8 +18,8 @@ cudaError_t Capture::add(const StreamPointer& stream, Operation operation) {
   }
   if (operation.kind == Operation::Kind::kKernel) {
     // Only an edge from a kernel right before it in the same stream can be a programmatic one.
-    const bool follows_kernel = last == stream && !operations.empty() &&
-                                operations.back().kind == Operation::Kind::kKernel;
+    const bool follows_kernel =
+        last == stream && !operations.empty() && operations.back().kind == Operation::Kind::kKernel;
     operation.kernel.launch.programmatic &= follows_kernel;
   }
   operations.push_back(std::move(operation));
@@ -66,7 +66,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* 
   StreamLock lock;
   const StreamPointer stream = lock.find(handle);
   if (!stream) return remember(cudaErrorInvalidResourceHandle);
-  *status = !stream->capture                ? cudaStreamCaptureStatusNone
+  *status = !stream->capture              ? cudaStreamCaptureStatusNone
             : stream->capture->is_invalid ? cudaStreamCaptureStatusInvalidated
                                           : cudaStreamCaptureStatusActive;
   return cudaSuccess;
@@ -120,7 +120,8 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t handle) {
       operation.kernel.launch.id = ++settings().launch_ids;
     }
     if (operation.kind == Operation::Kind::kCopy) begin_transfer(operation.copy);
-    if (const cudaError_t error = lock.enqueue(stream, std::move(operation))) return remember(error);
+    if (const cudaError_t error = lock.enqueue(stream, std::move(operation)))
+      return remember(error);
   }
   return cudaSuccess;
 }

@@ -111,10 +111,10 @@ cudaError_t run_grid(const KernelLaunch& launch, BlocksAhead ahead) {
   };
   const std::uint64_t blocks = order.total() - std::min(ahead.started, order.total());
   const double expected = expected_block_seconds(launch) * static_cast<double>(blocks);
-  const int helpers = race_detection_enabled || expected < kWorthSharing
-                          ? 0
-                          : static_cast<int>(std::min<std::uint64_t>(settings().worker_threads - 1,
-                                                                     blocks - 1));
+  const int helpers =
+      race_detection_enabled || expected < kWorthSharing
+          ? 0
+          : static_cast<int>(std::min<std::uint64_t>(settings().worker_threads - 1, blocks - 1));
   run_with_helpers(helpers, work);
   log_launch(launch,
              std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() *

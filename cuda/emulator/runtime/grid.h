@@ -13,7 +13,7 @@ namespace komt::emulator {
 // predecessor. They belong to the OS thread that started them.
 struct BlocksAhead {
   std::vector<std::unique_ptr<Block>> parked;
-  std::uint64_t started = 0;     // the first so many blocks, in the launch's order
+  std::uint64_t started = 0;  // the first so many blocks, in the launch's order
   cudaError_t error = cudaSuccess;
 };
 

@@ -1,5 +1,5 @@
-// Where the emulator tells the race detector (race/) what orders memory accesses. In builds without it
-// race_detection_enabled is false and none of this is called.
+// Where the emulator tells the race detector (race/) what orders memory accesses. In builds without
+// it race_detection_enabled is false and none of this is called.
 #pragma once
 
 #include <cstddef>

@@ -63,8 +63,8 @@ void log_launch(const KernelLaunch& launch, double seconds) {
   KernelStatistics& kernel = log.kernels[launch.kernel];
   const double blocks = static_cast<double>(launch.grid.x) * launch.grid.y * launch.grid.z;
   constexpr double kNewest = 0.25;
-  kernel.block_seconds += (seconds / blocks - kernel.block_seconds) *
-                          (kernel.shapes.empty() ? 1.0 : kNewest);
+  kernel.block_seconds +=
+      (seconds / blocks - kernel.block_seconds) * (kernel.shapes.empty() ? 1.0 : kNewest);
   for (Shape& shape : kernel.shapes) {
     if (shape.grid == launch.grid && shape.block == launch.block &&
         shape.dynamic_shared_bytes == launch.dynamic_shared_bytes) {

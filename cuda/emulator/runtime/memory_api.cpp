@@ -26,15 +26,16 @@ cudaError_t copy(CopyWork work, cudaMemcpyKind kind, cudaStream_t handle, bool i
   if (const cudaError_t error = device_error(stream->device)) return error;
   if (work.width == 0 || work.height == 0) return cudaSuccess;
   if (work.destination == nullptr || work.source == nullptr || !matches_direction(work, kind) ||
-      (work.height > 1 && (work.width > work.destination_pitch || work.width > work.source_pitch))) {
+      (work.height > 1 &&
+       (work.width > work.destination_pitch || work.width > work.source_pitch))) {
     return remember(cudaErrorInvalidValue);
   }
   if (is_synchronous && lock.any_capture()) return remember(cudaErrorStreamCaptureUnsupported);
   const bool is_captured = stream->capture != nullptr;
   const bool to_pageable = is_pageable(work.destination);
   if (!is_captured && !is_synchronous) {
-    // From pageable memory the runtime copies before it returns; to pageable memory it has copied when
-    // it returns (CUDA Runtime API, "API synchronization behavior").
+    // From pageable memory the runtime copies before it returns; to pageable memory it has copied
+    // when it returns (CUDA Runtime API, "API synchronization behavior").
     if (is_pageable(work.source)) stage_source(work);
     begin_transfer(work);
   }

@@ -1,4 +1,4 @@
-// mma.sync.m16n8k16: fragments to matrices, a product in loops that vectorise, and back.
+// mma.sync.m16n8k16: fragments to matrices, a product by rows, and back.
 #include <cstring>
 
 #include "emulator/device/bfloat16.h"
@@ -13,10 +13,15 @@ constexpr int kM = 16;
 constexpr int kN = 8;
 constexpr int kK = 16;
 
+// GCC's and Clang's vector extension: lowered to whatever the machine has. Left to themselves the
+// compilers vectorise along k, which the order of the sums forbids.
+using RowOfB = float __attribute__((vector_size(kN * sizeof(float))));
+
 struct HalfRow {
   static void widen(const std::uint16_t* source, float* target) {
 #if defined(__F16C__) && defined(__AVX__)
-    _mm256_store_ps(target, _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(source))));
+    _mm256_store_ps(target,
+                    _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(source))));
 #else
     for (int i = 0; i < 8; ++i) target[i] = half_bits_to_float(source[i]);
 #endif
@@ -52,21 +57,19 @@ void multiply(void* const* arguments) {
     std::memcpy(&c[g + 8][2 * t], argument->d + 2, 2 * sizeof(float));
   }
   alignas(32) float a[kM][kK];
-  alignas(32) float b[kK][kN];
-  alignas(32) std::uint16_t row_bits[kK];
+  RowOfB b[kK];
   for (int m = 0; m < kM; ++m) {
+    alignas(32) std::uint16_t row_bits[kK];
     std::memcpy(row_bits, a_bits[m], sizeof(row_bits));
     Row::widen(row_bits, a[m]);
     Row::widen(row_bits + 8, a[m] + 8);
   }
-  for (int k = 0; k < kK; ++k) Row::widen(b_bits[k], b[k]);
+  for (int k = 0; k < kK; ++k) Row::widen(b_bits[k], reinterpret_cast<float*>(&b[k]));
   for (int m = 0; m < kM; ++m) {
-    alignas(32) float sums[kN];
-    std::memcpy(sums, c[m], sizeof(sums));
-    for (int k = 0; k < kK; ++k) {
-      for (int n = 0; n < kN; ++n) sums[n] += a[m][k] * b[k][n];
-    }
-    std::memcpy(c[m], sums, sizeof(sums));
+    RowOfB sums;
+    std::memcpy(&sums, c[m], sizeof(sums));
+    for (int k = 0; k < kK; ++k) sums += a[m][k] * b[k];
+    std::memcpy(c[m], &sums, sizeof(sums));
   }
   for (int lane = 0; lane < 32; ++lane) {
     auto* argument = static_cast<MmaArgument*>(arguments[lane]);
@@ -77,12 +80,8 @@ void multiply(void* const* arguments) {
 
 }  // namespace
 
-void mma_m16n8k16_f16(void* const* arguments, unsigned) {
-  multiply<HalfRow>(arguments);
-}
+void mma_m16n8k16_f16(void* const* arguments, unsigned) { multiply<HalfRow>(arguments); }
 
-void mma_m16n8k16_bf16(void* const* arguments, unsigned) {
-  multiply<Bfloat16Row>(arguments);
-}
+void mma_m16n8k16_bf16(void* const* arguments, unsigned) { multiply<Bfloat16Row>(arguments); }
 
 }  // namespace komt::emulator

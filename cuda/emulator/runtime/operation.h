@@ -88,7 +88,8 @@ struct Operation {
   RecordWork record;
   WaitWork wait;
 
-  Operation(Kind kind_, int device_) : kind(kind_), device(device_), copy{}, set{}, free{}, host{}, wait{} {}
+  Operation(Kind kind_, int device_)
+      : kind(kind_), device(device_), copy{}, set{}, free{}, host{}, wait{} {}
 };
 
 }  // namespace komt::emulator

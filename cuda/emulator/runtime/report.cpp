@@ -35,26 +35,16 @@ Findings& findings() {
 
 const char* check_name(Check check) {
   switch (check) {
-    case Check::kDivergence:
-      return "divergence";
-    case Check::kCollective:
-      return "collective";
-    case Check::kOutOfBounds:
-      return "out-of-bounds";
-    case Check::kUninitialised:
-      return "uninitialised";
-    case Check::kRace:
-      return "race";
-    case Check::kMissingWait:
-      return "missing-wait";
-    case Check::kGridDependency:
-      return "grid-dependency";
-    case Check::kHostAccess:
-      return "host-access";
-    case Check::kNoProgress:
-      return "no-progress";
-    case Check::kMisuse:
-      return "misuse";
+    case Check::kDivergence: return "divergence";
+    case Check::kCollective: return "collective";
+    case Check::kOutOfBounds: return "out-of-bounds";
+    case Check::kUninitialised: return "uninitialised";
+    case Check::kRace: return "race";
+    case Check::kMissingWait: return "missing-wait";
+    case Check::kGridDependency: return "grid-dependency";
+    case Check::kHostAccess: return "host-access";
+    case Check::kNoProgress: return "no-progress";
+    case Check::kMisuse: return "misuse";
   }
   return "unknown";
 }
@@ -85,8 +75,8 @@ void report(Check check, SourceLocation where, const char* format, ...) {
     int length = std::snprintf(place, sizeof(place), " [block %u,%u,%u", b.x, b.y, b.z);
     if (current_fiber != nullptr) {
       const uint3 t = current_fiber->index;
-      length += std::snprintf(place + length, sizeof(place) - length, ", thread %u,%u,%u", t.x, t.y,
-                              t.z);
+      length +=
+          std::snprintf(place + length, sizeof(place) - length, ", thread %u,%u,%u", t.x, t.y, t.z);
     }
     finding.message += std::string(place, length) + "]";
   }

@@ -6,8 +6,8 @@
 
 namespace komt::emulator {
 
-// printf-like. Adds the running kernel, block and thread, if there is one. The same message template
-// from the same place is kept three times at most.
+// printf-like. Adds the running kernel, block and thread, if there is one. The same message
+// template from the same place is kept three times at most.
 void report(Check check, SourceLocation where, const char* format, ...)
 #if defined(__GNUC__)
     __attribute__((format(printf, 3, 4)))

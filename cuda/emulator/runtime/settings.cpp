@@ -24,8 +24,8 @@ Settings& settings() {
       0,
       0,
       0,
-      static_cast<int>(from_environment(
-          "KOMT_EMULATOR_THREADS", std::clamp(std::thread::hardware_concurrency(), 1u, 8u))),
+      static_cast<int>(from_environment("KOMT_EMULATOR_THREADS",
+                                        std::clamp(std::thread::hardware_concurrency(), 1u, 8u))),
       20.0,
       from_environment("KOMT_EMULATOR_HOST_CHECK", 1) != 0,
   };

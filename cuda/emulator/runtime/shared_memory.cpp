@@ -96,7 +96,8 @@ void SharedMemory::check_gaps() {
     const std::size_t end = i + 1 < ranges_.size() ? ranges_[i + 1].begin : used_;
     for (std::size_t at = ranges_[i].end; at < end; ++at) {
       if (base_[at] == kGapByte) continue;
-      report(Check::kOutOfBounds, kNowhere, "shared memory was written %zu bytes behind the end of %s (%zu bytes)",
+      report(Check::kOutOfBounds, kNowhere,
+             "shared memory was written %zu bytes behind the end of %s (%zu bytes)",
              at - ranges_[i].end, ranges_[i].name, ranges_[i].end - ranges_[i].begin);
       break;
     }

@@ -52,7 +52,7 @@ class SharedMemory {
   void add(std::size_t begin, std::size_t bytes, const char* name);
 
   unsigned char* base_;
-  std::size_t used_ = 0;          // end of the last gap
+  std::size_t used_ = 0;  // end of the last gap
   std::size_t static_bytes_ = 0;
   std::uint64_t generation_ = 0;
   std::vector<Range> ranges_;

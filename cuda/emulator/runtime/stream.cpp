@@ -79,8 +79,8 @@ bool StreamLock::any_capture() const {
                      [](const auto& entry) { return entry.second->capture != nullptr; });
 }
 
-// The default stream waits for all blocking streams of its device, and they for it (CUDA Runtime API,
-// "Stream synchronization behavior", legacy default stream).
+// The default stream waits for all blocking streams of its device, and they for it (CUDA Runtime
+// API, "Stream synchronization behavior", legacy default stream).
 void StreamLock::order_with_default(const StreamPointer& stream) {
   const auto wait_for = [&](const StreamPointer& other) {
     if (other->executed == other->enqueued) return;
@@ -172,9 +172,7 @@ void StreamLock::run_one(const StreamPointer& stream) {
         return;
       }
       break;
-    case Operation::Kind::kWait:
-      run_until(operation.wait.stream, operation.wait.sequence);
-      break;
+    case Operation::Kind::kWait: run_until(operation.wait.stream, operation.wait.sequence); break;
     case Operation::Kind::kHost:
       if (is_alive) run_host_function(*stream, operation.host);
       break;
@@ -195,8 +193,8 @@ void StreamLock::run_one(const StreamPointer& stream) {
   ++stream->executed;
 }
 
-// A kernel, and those behind it that may start before it has ended: each begins with a few blocks that
-// run up to their wait, then its predecessor runs, then they go on.
+// A kernel, and those behind it that may start before it has ended: each begins with a few blocks
+// that run up to their wait, then its predecessor runs, then they go on.
 void StreamLock::run_kernels(const StreamPointer& stream, Operation operation) {
   // Blocks hold on to their launch by address while they are ahead.
   Operation other(Operation::Kind::kKernel, operation.device);

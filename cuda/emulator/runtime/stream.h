@@ -19,9 +19,9 @@ struct Capture;
 
 struct CUstream_st {
   int device = 0;
-  bool is_blocking = true;      // ordered with the device's default stream
+  bool is_blocking = true;  // ordered with the device's default stream
   bool is_default = false;
-  bool is_executing = false;    // a host function of it runs, outside the lock
+  bool is_executing = false;  // a host function of it runs, outside the lock
   std::deque<komt::emulator::Operation> queue;
   std::uint64_t enqueued = 0;
   std::uint64_t executed = 0;
@@ -50,8 +50,8 @@ class StreamLock {
   StreamLock(const StreamLock&) = delete;
   StreamLock& operator=(const StreamLock&) = delete;
 
-  // The stream behind a handle; null stands for the current device's default stream. Empty when there
-  // is none.
+  // The stream behind a handle; null stands for the current device's default stream. Empty when
+  // there is none.
   StreamPointer find(cudaStream_t handle);
   StreamPointer default_stream(int device);
   cudaStream_t create(int device, bool is_blocking);

@@ -47,16 +47,11 @@ bool matches_direction(const CopyWork& work, cudaMemcpyKind kind) {
   const bool to_device = device_of(work.destination) >= 0;
   const bool from_device = device_of(work.source) >= 0;
   switch (kind) {
-    case cudaMemcpyHostToHost:
-      return !to_device && !from_device;
-    case cudaMemcpyHostToDevice:
-      return to_device && !from_device;
-    case cudaMemcpyDeviceToHost:
-      return !to_device && from_device;
-    case cudaMemcpyDeviceToDevice:
-      return to_device && from_device;
-    case cudaMemcpyDefault:
-      return true;
+    case cudaMemcpyHostToHost: return !to_device && !from_device;
+    case cudaMemcpyHostToDevice: return to_device && !from_device;
+    case cudaMemcpyDeviceToHost: return !to_device && from_device;
+    case cudaMemcpyDeviceToDevice: return to_device && from_device;
+    case cudaMemcpyDefault: return true;
   }
   return false;
 }
@@ -87,7 +82,8 @@ void carry_out(const CopyWork& work) {
     return;
   }
   open_for(work.destination, is_staged ? nullptr : work.source);
-  const auto* source = is_staged ? work.staged.data() : static_cast<const unsigned char*>(work.source);
+  const auto* source =
+      is_staged ? work.staged.data() : static_cast<const unsigned char*>(work.source);
   const std::size_t source_pitch = is_staged ? work.width : work.source_pitch;
   auto* destination = static_cast<unsigned char*>(work.destination);
   for (std::size_t row = 0; row < work.height; ++row) {

@@ -13,12 +13,9 @@ namespace {
 
 int native_protection(Protection protection) {
   switch (protection) {
-    case Protection::kNone:
-      return PROT_NONE;
-    case Protection::kRead:
-      return PROT_READ;
-    case Protection::kReadWrite:
-      return PROT_READ | PROT_WRITE;
+    case Protection::kNone: return PROT_NONE;
+    case Protection::kRead: return PROT_READ;
+    case Protection::kReadWrite: return PROT_READ | PROT_WRITE;
   }
   return PROT_NONE;
 }

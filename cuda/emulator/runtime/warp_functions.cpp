@@ -34,8 +34,8 @@ void ballot(void* const* arguments, unsigned mask) {
   for_each_lane(mask, [&](unsigned lane) {
     if (static_cast<VoteArgument*>(arguments[lane])->value != 0) votes |= 1u << lane;
   });
-  for_each_lane(mask,
-                [&](unsigned lane) { static_cast<VoteArgument*>(arguments[lane])->result = votes; });
+  for_each_lane(
+      mask, [&](unsigned lane) { static_cast<VoteArgument*>(arguments[lane])->result = votes; });
 }
 
 void match_any(void* const* arguments, unsigned mask) {

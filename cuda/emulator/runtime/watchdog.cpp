@@ -112,7 +112,8 @@ const void* program_counter([[maybe_unused]] void* context) {
 
 void on_wake(int, siginfo_t*, void* context) {
   if (current_fiber == nullptr || !my_watch().overdue.exchange(false)) return;
-  report(Check::kNoProgress, kNowhere, "a thread has been running for %.1f s without end, now at %s",
+  report(Check::kNoProgress, kNowhere,
+         "a thread has been running for %.1f s without end, now at %s",
          settings().watchdog_seconds.load(), source_line(program_counter(context)).c_str());
   current_block->abandon(cudaErrorLaunchTimeout);
 }
@@ -135,22 +136,22 @@ void on_fault(int signal, siginfo_t* info, void* context) {
     current_block->abandon(cudaErrorIllegalAddress);
   }
   if (owner >= 0) {
-    report(Check::kHostAccess, kNowhere, "the host touches memory of device %d at %p: copy it first, at %s",
-           owner, address, source_line(program_counter(context)).c_str());
+    report(Check::kHostAccess, kNowhere,
+           "the host touches memory of device %d at %p: copy it first, at %s", owner, address,
+           source_line(program_counter(context)).c_str());
     open_memory_for_offender(owner);
     return;
   }
   switch (pinned_memory().on_fault(address)) {
-    case PinnedMemory::Fault::kHarmless:
-      return;
+    case PinnedMemory::Fault::kHarmless: return;
     case PinnedMemory::Fault::kInFlight:
-      report(Check::kHostAccess, kNowhere,
-             "the host touches pinned memory at %p while a copy of it is in flight: synchronise the "
-             "stream first, at %s",
-             address, source_line(program_counter(context)).c_str());
+      report(
+          Check::kHostAccess, kNowhere,
+          "the host touches pinned memory at %p while a copy of it is in flight: synchronise the "
+          "stream first, at %s",
+          address, source_line(program_counter(context)).c_str());
       return;
-    case PinnedMemory::Fault::kNotOurs:
-      break;
+    case PinnedMemory::Fault::kNotOurs: break;
   }
   // Not the emulator's: whoever was here before decides, once the instruction has faulted again.
   sigaction(signal, signal == SIGBUS ? &previous_bus : &previous_segv, nullptr);

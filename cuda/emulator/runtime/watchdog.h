@@ -5,9 +5,9 @@ namespace komt::emulator {
 
 class Block;
 
-// While it lives, the calling OS thread runs the block. A thread of it that doesn't meet the emulator
-// for settings().watchdog_seconds is reported and the block abandoned; so is one that touches memory
-// it mustn't.
+// While it lives, the calling OS thread runs the block. A thread of it that doesn't meet the
+// emulator for settings().watchdog_seconds is reported and the block abandoned; so is one that
+// touches memory it mustn't.
 class Watched {
  public:
   explicit Watched(Block& block);
