@@ -89,8 +89,8 @@ __device__ __forceinline__ int dropped_ties(Amount before, Amount each, int ties
   return low;
 }
 
-__device__ __forceinline__ void filter_top_p(CandidateShared& shared, Candidates& c, float top_p) {
-  const float limit = static_cast<float>(1.0 - static_cast<double>(top_p));
+__device__ __forceinline__ void filter_top_p(CandidateShared& shared, Candidates& c, double top_p) {
+  const float limit = static_cast<float>(1.0 - top_p);
   const float sum = static_cast<float>(c.total);
   const Cut cut = find_cut(
       shared.select, c.count, [&](int i) { return order_key(c.scores[i]); },

@@ -99,7 +99,7 @@ __global__ void __launch_bounds__(kSampleThreads)
   __syncthreads();  // the scores are written
   list_candidates(shared, c, args.vocab, settings.top_k);
   weigh(shared, c);
-  if (settings.top_p < 1.0f) filter_top_p(shared, c, settings.top_p);
+  if (settings.top_p < 1.0) filter_top_p(shared, c, settings.top_p);
   if (settings.min_p > 0.0f) filter_min_p(shared, c, settings.min_p);
   if (settings.typical_p < 1.0f) filter_typical(shared, c, settings.typical_p);
 

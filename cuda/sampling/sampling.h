@@ -31,7 +31,7 @@ struct SamplingSettings {
   bool do_sample = false;
   float temperature = 1.0f;         ///< positive
   int top_k = 0;                    ///< 0 = off
-  float top_p = 1.0f;               ///< 1 = off
+  double top_p = 1.0;               ///< 1 = off
   float min_p = 0.0f;               ///< 0 = off
   float typical_p = 1.0f;           ///< 1 = off
   float repetition_penalty = 1.0f;  ///< 1 = off; else `seen` is needed

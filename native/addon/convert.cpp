@@ -186,7 +186,7 @@ DecodeOptions read_decode(Napi::Object o) {
   d.sampling.do_sample = read_bool(s, "do_sample");
   d.sampling.temperature = float(read_number(s, "temperature"));
   d.sampling.top_k = read_int(s, "top_k");
-  d.sampling.top_p = float(read_number(s, "top_p"));
+  d.sampling.top_p = read_number(s, "top_p");
   d.sampling.min_p = float(read_number(s, "min_p"));
   d.sampling.typical_p = float(read_number(s, "typical_p"));
   d.sampling.repetition_penalty = float(read_number(s, "repetition_penalty"));

@@ -175,7 +175,7 @@ struct SamplingParams {
   bool do_sample = false;
   float temperature = 1.0f;
   int top_k = 0;
-  float top_p = 1.0f;
+  double top_p = 1.0;  ///< the complement is taken in double, as Python takes it
   float min_p = 0.0f;
   float typical_p = 1.0f;
   float repetition_penalty = 1.0f;

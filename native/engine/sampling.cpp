@@ -114,7 +114,7 @@ SampleResult Sampler::sample(const SampleRequest& request) {
   } else {
     gather_candidates(request);
     weigh();
-    if (params.top_p < 1.0f) filter_top_p(params.top_p);
+    if (params.top_p < 1.0) filter_top_p(params.top_p);
     if (params.min_p > 0.0f) filter_min_p(params.min_p);
     if (params.typical_p < 1.0f) filter_typical(params.typical_p);
     const SampleRow& row = *request.row;
@@ -179,8 +179,8 @@ void Sampler::keep_if(const Keep& keep) {
   weights_.resize(kept);
 }
 
-void Sampler::filter_top_p(float top_p) {
-  const float limit = float(1.0 - double(top_p));
+void Sampler::filter_top_p(double top_p) {
+  const float limit = float(1.0 - top_p);
   const float sum = float(total_);
   // Only the scores around the cut need sorting: they are first spread over buckets of width 1/64.
   constexpr int kBuckets = 4096;

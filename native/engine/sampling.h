@@ -51,7 +51,7 @@ class Sampler {
 
  private:
   void gather_candidates(const SampleRequest& request);
-  void filter_top_p(float top_p);
+  void filter_top_p(double top_p);
   void filter_min_p(float min_p);
   void filter_typical(float mass);
   /// Recomputes weights_, top_ and total_ from scores_.
