@@ -1,0 +1,153 @@
+// The kernels between matrix products, by the bytes they must move, for a decode step and a prompt.
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "elementwise/convert.h"
+#include "elementwise/pages.h"
+#include "elementwise/rms_norm.h"
+#include "elementwise/rope_append.h"
+#include "elementwise/rows.h"
+#include "harness.h"
+
+namespace komt::bench {
+namespace {
+
+using kernels::ElementType;
+
+constexpr int kRows[] = {1, 2048};
+constexpr int kHidden[] = {4096, 5120};
+
+std::string label(const char* what, int rows, int cols) {
+  char text[96];
+  std::snprintf(text, sizeof(text), "%s f16, %d x %d", what, rows, cols);
+  return text;
+}
+
+std::vector<std::int32_t> counted(int count) {
+  std::vector<std::int32_t> values(count);
+  for (int i = 0; i < count; ++i) values[i] = i;
+  return values;
+}
+
+KOMT_KERNEL_BENCH(rms_norm) {
+  for (const int hidden : kHidden) {
+    for (const int rows : kRows) {
+      const std::size_t elements = std::size_t(rows) * hidden;
+      const Rotating<float> input(elements), weight(hidden);
+      const Rotating<half> output(elements);
+      const double time = microseconds([&](int i, cudaStream_t stream) {
+        kernels::RmsNormArgs args;
+        args.input = input.at(i);
+        args.weight = weight.at(0);
+        args.output = output.at(i);
+        args.rows = rows;
+        args.hidden = hidden;
+        args.eps = 1e-5f;
+        return kernels::rms_norm(args, stream);
+      });
+      report_bytes(label("rms_norm", rows, hidden), time, 6.0 * elements + 4.0 * hidden);
+    }
+  }
+}
+
+KOMT_KERNEL_BENCH(embed) {
+  constexpr int kVocab = 32000;
+  for (const int hidden : kHidden) {
+    for (const int rows : kRows) {
+      const std::size_t elements = std::size_t(rows) * hidden;
+      const Rotating<half> table(std::size_t(kVocab) * hidden);
+      const Rotating<float> output(elements);
+      std::vector<std::int32_t> ids = counted(rows);
+      for (auto& id : ids) id = std::int32_t(id * 7919LL % kVocab);
+      const Uploaded<std::int32_t> tokens(ids);
+      const double time = microseconds([&](int i, cudaStream_t stream) {
+        return kernels::gather_rows(
+            {table.at(i), ElementType::f16, tokens.data(), output.at(i), rows, hidden}, stream);
+      });
+      report_bytes(label("embed", rows, hidden), time, 6.0 * elements);
+    }
+  }
+}
+
+KOMT_KERNEL_BENCH(rope_append) {
+  constexpr int kHeadDim = 128;
+  for (const int hidden : kHidden) {
+    const int heads = hidden / kHeadDim;
+    for (const int tokens : kRows) {
+      const std::size_t elements = std::size_t(tokens) * hidden;
+      const int pages = (tokens + 63) / 64;
+      const Rotating<half> qkv(3 * elements), query(elements);
+      const std::size_t cache_elements = std::size_t(pages) * 64 * hidden;
+      const Rotating<half> keys(cache_elements), values(cache_elements);
+      const Rotating<float> cosines(std::size_t(tokens) * kHeadDim / 2),
+          sines(std::size_t(tokens) * kHeadDim / 2);
+      const Uploaded<std::int32_t> positions(counted(tokens)), table(counted(pages)),
+          sequence_ids(std::vector<std::int32_t>(tokens, 0));
+      const double time = microseconds([&](int i, cudaStream_t stream) {
+        kernels::RopeAppendArgs args;
+        args.qkv = qkv.at(i);
+        args.query = query.at(i);
+        args.keys = keys.at(i);
+        args.values = values.at(i);
+        args.cos = cosines.at(0);
+        args.sin = sines.at(0);
+        args.rope_rows = args.positions = positions.data();
+        args.sequence_ids = sequence_ids.data();
+        args.block_table = table.data();
+        args.block_table_stride = pages;
+        args.num_tokens = tokens;
+        args.num_heads = args.num_kv_heads = heads;
+        args.head_dim = kHeadDim;
+        return kernels::rope_append(args, stream);
+      });
+      report_bytes(label("rope_append", tokens, 3 * hidden), time, 12.0 * elements);
+    }
+  }
+}
+
+KOMT_KERNEL_BENCH(copy_pages) {
+  for (const int hidden : kHidden) {
+    for (const int pages : {1, 64}) {
+      const std::size_t elements = std::size_t(pages) * 64 * hidden;
+      const Rotating<half> source_keys(elements), source_values(elements), target_keys(elements),
+          target_values(elements);
+      const double time = microseconds([&](int i, cudaStream_t stream) {
+        kernels::CopyPagesArgs args;
+        args.source_keys = source_keys.at(i);
+        args.source_values = source_values.at(i);
+        args.target_keys = target_keys.at(i);
+        args.target_values = target_values.at(i);
+        args.count = pages;
+        args.page_bytes = std::size_t{64} * hidden * sizeof(half);
+        return kernels::copy_pages(args, stream);
+      });
+      report_bytes(label("copy_pages", pages, 64 * hidden), time, 8.0 * elements);
+    }
+  }
+}
+
+KOMT_KERNEL_BENCH(convert_rows) {
+  constexpr int kCols = 5120;
+  constexpr int kCount = 4096;
+  const Rotating<float> source(std::size_t(kCount) * kCols);
+  const Rotating<half> target(std::size_t(2 * kCount) * kCols);
+  for (const int step : {1, 2}) {
+    const double time = microseconds([&](int i, cudaStream_t stream) {
+      kernels::ConvertRowsArgs args;
+      args.source = source.at(i);
+      args.source_row_stride = kCols;
+      args.target = target.at(i);
+      args.step = step;
+      args.count = kCount;
+      args.cols = kCols;
+      return kernels::convert_rows(args, stream);
+    });
+    report_bytes(label(step == 1 ? "convert_rows from f32" : "convert_rows from f32, interleaved",
+                       kCount, kCols),
+                 time, 6.0 * kCount * kCols);
+  }
+}
+
+}  // namespace
+}  // namespace komt::bench

@@ -1,0 +1,84 @@
+// The choice of a token and scoring, by the bytes of the logits that they must read at least once.
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include "harness.h"
+#include "sampling/sampling.h"
+
+namespace komt::bench {
+namespace {
+
+constexpr int kVocabs[] = {32000, 128256, 262144};
+
+std::string label(const char* what, int rows, int vocab) {
+  char text[96];
+  std::snprintf(text, sizeof(text), "%s, %d x %d", what, rows, vocab);
+  return text;
+}
+
+void sampling(const char* what, int rows, int vocab, const kernels::SamplingSettings& settings) {
+  const Rotating<float> logits(std::size_t(rows) * vocab, 3.0f);
+  const Rotating<float> workspace(
+      kernels::sample_workspace_bytes(rows, vocab, settings.do_sample) / sizeof(float) + 1);
+  const std::vector<std::uint32_t> zeros(rows, 0);
+  const Uploaded<std::uint32_t> steps(zeros), lanes(zeros), tickets(zeros);
+  const Uploaded<std::uint64_t> hashes(std::vector<std::uint64_t>(rows, 1));
+  const Uploaded<std::int32_t> tokens(std::vector<std::int32_t>(rows, 0));
+  const double time = microseconds([&](int i, cudaStream_t stream) {
+    kernels::SampleArgs args;
+    args.logits = logits.at(i);
+    args.rows = rows;
+    args.vocab = vocab;
+    args.settings = settings;
+    args.steps = steps.data();
+    args.seed = std::uint64_t(i);
+    args.stream_hashes = hashes.data();
+    args.stream_lanes = lanes.data();
+    args.tokens = tokens.data();
+    args.workspace = workspace.at(i);
+    args.tickets = tickets.data();
+    return kernels::sample(args, stream);
+  });
+  report_bytes(label(what, rows, vocab), time, 4.0 * rows * vocab);
+}
+
+KOMT_KERNEL_BENCH(sample) {
+  kernels::SamplingSettings card;  // the model card's
+  card.do_sample = true;
+  card.temperature = 0.9f;
+  card.top_k = 100;
+  card.top_p = 0.7f;
+  kernels::SamplingSettings nucleus;  // nothing thins the list out before top-p
+  nucleus.do_sample = true;
+  nucleus.top_p = 0.9f;
+  for (const int vocab : kVocabs) {
+    for (const int rows : {1, 16}) {
+      sampling("greedy", rows, vocab, {});
+      sampling("top_k 100, top_p 0.7", rows, vocab, card);
+      sampling("top_p 0.9", rows, vocab, nucleus);
+    }
+  }
+}
+
+KOMT_KERNEL_BENCH(score) {
+  constexpr int kRows = 512;
+  for (const int vocab : kVocabs) {
+    const Rotating<float> logits(std::size_t(kRows) * vocab), output(std::size_t(kRows) * vocab),
+        logprobs(kRows);
+    const Uploaded<std::int32_t> targets(std::vector<std::int32_t>(kRows, 7));
+    report_bytes(label("log_softmax", kRows, vocab), microseconds([&](int i, cudaStream_t stream) {
+                   return kernels::log_softmax(logits.at(i), output.at(i), kRows, vocab, stream);
+                 }),
+                 8.0 * kRows * vocab);
+    report_bytes(label("score_tokens", kRows, vocab), microseconds([&](int i, cudaStream_t stream) {
+                   return kernels::score_tokens({logits.at(i), targets.data(), logprobs.at(0),
+                                                 nullptr, kRows, vocab},
+                                                stream);
+                 }),
+                 4.0 * kRows * vocab);
+  }
+}
+
+}  // namespace
+}  // namespace komt::bench
