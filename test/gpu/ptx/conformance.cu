@@ -1,0 +1,281 @@
+#include "conformance.h"
+
+#include <bit>
+#include <cmath>
+#include <random>
+#include <stdexcept>
+
+#include "common/element.cuh"
+#include "common/launch.cuh"
+#include "ptx/address.cuh"
+#include "ptx/barrier.cuh"
+#include "ptx/cp_async.cuh"
+#include "ptx/fence.cuh"
+#include "ptx/grid_dependency.cuh"
+#include "ptx/ldmatrix.cuh"
+#include "ptx/load_store.cuh"
+#include "ptx/math.cuh"
+#include "ptx/mma.cuh"
+#include "ptx/stmatrix.cuh"
+
+namespace komt::conformance {
+namespace {
+
+constexpr int kLanes = 32;
+constexpr int kTileWords = 128;  // 32 rows of 16 bytes
+
+// The rows that lanes name are a permutation, so that a lane's own row isn't what it gets.
+__device__ int permuted_row(int lane) { return (lane * 5 + 3) % kLanes; }
+
+template <int kMatrices, bool kTransposed>
+__global__ void __launch_bounds__(kLanes) ldmatrix_kernel(const std::uint32_t* in, std::uint32_t* out) {
+  KOMT_SHARED(std::uint32_t, tile, [kTileWords]);
+  const int lane = threadIdx.x;
+  for (int i = lane; i < kTileWords; i += kLanes) tile[i] = in[i];
+  __syncthreads();
+  const void* row = tile + 4 * permuted_row(lane);
+  std::uint32_t r[kMatrices];
+  if constexpr (kMatrices == 1) {
+    kTransposed ? ptx::ldmatrix_x1_trans(r, row) : ptx::ldmatrix_x1(r, row);
+  } else if constexpr (kMatrices == 2) {
+    kTransposed ? ptx::ldmatrix_x2_trans(r, row) : ptx::ldmatrix_x2(r, row);
+  } else {
+    kTransposed ? ptx::ldmatrix_x4_trans(r, row) : ptx::ldmatrix_x4(r, row);
+  }
+  for (int i = 0; i < kMatrices; ++i) out[lane * kMatrices + i] = r[i];
+}
+
+template <int kMatrices, bool kTransposed>
+__global__ void __launch_bounds__(kLanes) stmatrix_kernel(const std::uint32_t* in, std::uint32_t* out) {
+  KOMT_SHARED(std::uint32_t, tile, [kTileWords]);
+  const int lane = threadIdx.x;
+  for (int i = lane; i < kTileWords; i += kLanes) tile[i] = 0;
+  __syncthreads();
+  void* row = tile + 4 * permuted_row(lane);
+  std::uint32_t r[kMatrices];
+  for (int i = 0; i < kMatrices; ++i) r[i] = in[lane * kMatrices + i];
+  if constexpr (kMatrices == 2) {
+    ptx::stmatrix_x2(row, r);
+  } else if constexpr (kTransposed) {
+    ptx::stmatrix_x4_trans(row, r);
+  } else {
+    ptx::stmatrix_x4(row, r);
+  }
+  __syncthreads();
+  for (int i = lane; i < kTileWords; i += kLanes) out[i] = tile[i];
+}
+
+// in: a 4, b 2, d 4 words a lane.
+template <class T>
+__global__ void __launch_bounds__(kLanes) mma_kernel(const std::uint32_t* in, std::uint32_t* out) {
+  const std::uint32_t* mine = in + threadIdx.x * 10;
+  const std::uint32_t a[4] = {mine[0], mine[1], mine[2], mine[3]};
+  const std::uint32_t b[2] = {mine[4], mine[5]};
+  float d[4];
+  for (int i = 0; i < 4; ++i) d[i] = __uint_as_float(mine[6 + i]);
+  ptx::mma_m16n8k16<T>(d, a, b);
+  for (int i = 0; i < 4; ++i) out[threadIdx.x * 4 + i] = __float_as_uint(d[i]);
+}
+
+template <int kBytes>
+__global__ void __launch_bounds__(kLanes) cp_async_kernel(const std::uint32_t* in, std::uint32_t* out) {
+  KOMT_SHARED(std::uint32_t, tile, [2 * kTileWords]);
+  const int lane = threadIdx.x;
+  constexpr int kWords = kBytes / 4;
+  for (int i = lane; i < 2 * kTileWords; i += kLanes) tile[i] = 0x5a5a5a5au;
+  __syncthreads();
+  ptx::cp_async<kBytes>(tile + 4 * lane, in + 4 * lane);
+  ptx::cp_async_commit();
+  ptx::cp_async_zfill<kBytes>(tile + kTileWords + 4 * lane, in + 4 * lane, lane % (kBytes + 1));
+  ptx::cp_async_commit();
+  ptx::cp_async_wait<1>();
+  // The thread's own bytes of the first group are there, whatever the second does.
+  for (int i = 0; i < kWords; ++i) out[lane * kWords + i] = tile[4 * lane + i];
+  ptx::cp_async_wait<0>();
+  __syncthreads();
+  for (int i = lane; i < kTileWords; i += kLanes) out[kLanes * kWords + i] = tile[kTileWords + i];
+}
+
+__global__ void __launch_bounds__(2 * kLanes) barrier_kernel(const std::uint32_t* in, std::uint32_t* out) {
+  KOMT_SHARED(std::uint32_t, tile, [2 * kLanes]);
+  const int thread = threadIdx.x;
+  if (thread < kLanes) {
+    tile[thread] = in[thread];
+    ptx::barrier_arrive(1, 2 * kLanes);
+  } else {
+    ptx::barrier_sync(1, 2 * kLanes);
+    tile[thread] = tile[2 * kLanes - 1 - thread] * 3u;
+  }
+  ptx::barrier_sync(2, 2 * kLanes);
+  out[thread] = tile[2 * kLanes - 1 - thread];
+}
+
+__global__ void __launch_bounds__(kLanes) address_kernel(const std::uint32_t*, std::uint32_t* out) {
+  KOMT_SHARED(std::uint32_t, tile, [kLanes]);
+  out[threadIdx.x] = ptx::shared_address(tile + threadIdx.x) - ptx::shared_address(tile);
+}
+
+__global__ void __launch_bounds__(kLanes) fence_kernel(const std::uint32_t* in, std::uint32_t* out) {
+  const int lane = threadIdx.x;
+  ptx::store_release_gpu(out + lane, in[lane]);
+  ptx::store_release_system(out + kLanes + lane, in[kLanes + lane]);
+  out[2 * kLanes + lane] = ptx::load_acquire_gpu(out + lane) ^ ptx::load_acquire_gpu(in + lane);
+}
+
+// out[1] is the counter: what lanes found there, added up, doesn't depend on their order.
+__global__ void __launch_bounds__(kLanes) atomic_kernel(const std::uint32_t* in, std::uint32_t* out) {
+  const std::uint32_t step = in[0] & 0xffffu;
+  std::uint32_t found = ptx::atomic_add_acq_rel_gpu(out + 1, step);
+  for (int mask = 16; mask > 0; mask /= 2) found += __shfl_xor_sync(0xffffffffu, found, mask);
+  if (threadIdx.x == 0) out[0] = found;
+}
+
+__global__ void __launch_bounds__(kLanes) load_store_kernel(const std::uint32_t* in, std::uint32_t* out) {
+  uint4 v = ptx::load_global_no_allocate(in + 4 * threadIdx.x);
+  v.x ^= v.w;
+  ptx::store_global_streaming(out + 4 * (kLanes - 1 - threadIdx.x), v);
+}
+
+__global__ void __launch_bounds__(kLanes) exp2_kernel(const std::uint32_t* in, std::uint32_t* out) {
+  out[threadIdx.x] = __float_as_uint(ptx::exp2_approx(__uint_as_float(in[threadIdx.x])));
+}
+
+__global__ void __launch_bounds__(kLanes) first_grid_kernel(const std::uint32_t* in, std::uint32_t* out) {
+  ptx::grid_dependency_wait();
+  ptx::grid_dependency_launch();
+  out[threadIdx.x] = in[threadIdx.x] * 7u;
+}
+
+__global__ void __launch_bounds__(kLanes) second_grid_kernel(std::uint32_t* out) {
+  ptx::grid_dependency_wait();
+  out[kLanes + threadIdx.x] = out[kLanes - 1 - threadIdx.x] + 1u;
+}
+
+void check(cudaError_t error, const std::string& what) {
+  if (error != cudaSuccess) throw std::runtime_error(what + ": " + cudaGetErrorString(error));
+}
+
+class Words {
+ public:
+  explicit Words(const std::vector<std::uint32_t>& values) : count_(values.size()) {
+    check(cudaMalloc(&data_, count_ * 4), "cudaMalloc");
+    check(cudaMemcpy(data_, values.data(), count_ * 4, cudaMemcpyHostToDevice), "upload");
+  }
+  ~Words() { (void)cudaFree(data_); }
+  Words(const Words&) = delete;
+  Words& operator=(const Words&) = delete;
+
+  std::uint32_t* data() { return static_cast<std::uint32_t*>(data_); }
+  std::vector<std::uint32_t> host() const {
+    std::vector<std::uint32_t> values(count_);
+    check(cudaMemcpy(values.data(), data_, count_ * 4, cudaMemcpyDeviceToHost), "download");
+    return values;
+  }
+
+ private:
+  std::size_t count_;
+  void* data_ = nullptr;
+};
+
+class Runner {
+ public:
+  explicit Runner(std::uint64_t seed) : engine_(seed) {}
+
+  std::vector<std::uint32_t> random_words(std::size_t count) {
+    std::vector<std::uint32_t> values(count);
+    for (std::uint32_t& v : values) v = std::uint32_t(engine_());
+    return values;
+  }
+
+  float normal() {
+    // Box-Muller: std::normal_distribution differs between standard libraries.
+    const double u = (double(engine_() >> 11) + 0.5) * 0x1p-53;
+    const double v = double(engine_() >> 11) * 0x1p-53;
+    return float(std::sqrt(-2 * std::log(u)) * std::cos(6.283185307179586 * v));
+  }
+
+  template <class Launch>
+  void run(const char* wrapper, Match match, const std::vector<std::uint32_t>& input,
+           std::size_t output_words, Launch&& launches) {
+    Words in(input);
+    Words out(std::vector<std::uint32_t>(output_words, 0));
+    check(launches(in.data(), out.data()), std::string("launching ") + wrapper);
+    check(cudaDeviceSynchronize(), std::string("running ") + wrapper);
+    answers.push_back({wrapper, match, out.host()});
+  }
+
+  template <class Kernel>
+  void one_block(const char* wrapper, Match match, Kernel kernel, int threads,
+                 const std::vector<std::uint32_t>& input, std::size_t output_words) {
+    run(wrapper, match, input, output_words, [&](std::uint32_t* in, std::uint32_t* out) {
+      return launch(kernel, {.grid = 1, .block = dim3(unsigned(threads))}, in, out);
+    });
+  }
+
+  std::vector<Answer> answers;
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+template <class T>
+std::vector<std::uint32_t> mma_fragments(Runner& runner) {
+  std::vector<std::uint32_t> words;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    for (int i = 0; i < 6; ++i) {
+      const T low = from_float<T>(runner.normal());
+      const T high = from_float<T>(runner.normal());
+      words.push_back(std::uint32_t(std::bit_cast<std::uint16_t>(low)) |
+                      std::uint32_t(std::bit_cast<std::uint16_t>(high)) << 16);
+    }
+    for (int i = 0; i < 4; ++i) words.push_back(std::bit_cast<std::uint32_t>(runner.normal()));
+  }
+  return words;
+}
+
+}  // namespace
+
+std::vector<Answer> run_all(std::uint64_t seed) {
+  Runner r(seed);
+  const auto tile = [&] { return r.random_words(kTileWords); };
+  r.one_block("ldmatrix_x1", Match::bits, ldmatrix_kernel<1, false>, kLanes, tile(), 32);
+  r.one_block("ldmatrix_x1_trans", Match::bits, ldmatrix_kernel<1, true>, kLanes, tile(), 32);
+  r.one_block("ldmatrix_x2", Match::bits, ldmatrix_kernel<2, false>, kLanes, tile(), 64);
+  r.one_block("ldmatrix_x2_trans", Match::bits, ldmatrix_kernel<2, true>, kLanes, tile(), 64);
+  r.one_block("ldmatrix_x4", Match::bits, ldmatrix_kernel<4, false>, kLanes, tile(), 128);
+  r.one_block("ldmatrix_x4_trans", Match::bits, ldmatrix_kernel<4, true>, kLanes, tile(), 128);
+  r.one_block("stmatrix_x2", Match::bits, stmatrix_kernel<2, false>, kLanes, tile(), kTileWords);
+  r.one_block("stmatrix_x4", Match::bits, stmatrix_kernel<4, false>, kLanes, tile(), kTileWords);
+  r.one_block("stmatrix_x4_trans", Match::bits, stmatrix_kernel<4, true>, kLanes, tile(), kTileWords);
+  r.one_block("mma_m16n8k16_f16", Match::products, mma_kernel<half>, kLanes,
+              mma_fragments<half>(r), 128);
+  r.one_block("mma_m16n8k16_bf16", Match::products, mma_kernel<bfloat16>, kLanes,
+              mma_fragments<bfloat16>(r), 128);
+  r.one_block("cp_async<4>, cp_async_zfill<4>", Match::bits, cp_async_kernel<4>, kLanes, tile(), 160);
+  r.one_block("cp_async<8>, cp_async_zfill<8>", Match::bits, cp_async_kernel<8>, kLanes, tile(), 192);
+  r.one_block("cp_async<16>, cp_async_zfill<16>", Match::bits, cp_async_kernel<16>, kLanes, tile(), 256);
+  r.one_block("barrier_arrive, barrier_sync", Match::bits, barrier_kernel, 64, tile(), 64);
+  r.one_block("shared_address", Match::bits, address_kernel, kLanes, tile(), 32);
+  r.one_block("load_acquire_gpu, store_release_gpu, store_release_system", Match::bits, fence_kernel,
+              kLanes, tile(), 96);
+  r.one_block("atomic_add_acq_rel_gpu", Match::bits, atomic_kernel, kLanes, tile(), 2);
+  r.one_block("load_global_no_allocate, store_global_streaming", Match::bits, load_store_kernel,
+              kLanes, tile(), 128);
+  std::vector<std::uint32_t> exponents;
+  for (int i = 0; i < kLanes; ++i) {
+    exponents.push_back(std::bit_cast<std::uint32_t>(i == 0 ? -INFINITY : 40 * r.normal()));
+  }
+  r.one_block("exp2_approx", Match::approximate, exp2_kernel, kLanes, exponents, 32);
+  r.run("grid_dependency_wait, grid_dependency_launch", Match::bits, tile(), 64,
+        [](std::uint32_t* in, std::uint32_t* out) {
+          const cudaError_t first = launch(
+              first_grid_kernel,
+              {.grid = 1, .block = kLanes, .programmatic_dependent_launch = true}, in, out);
+          if (first != cudaSuccess) return first;
+          return launch(second_grid_kernel,
+                        {.grid = 1, .block = kLanes, .programmatic_dependent_launch = true}, out);
+        });
+  return r.answers;
+}
+
+}  // namespace komt::conformance
