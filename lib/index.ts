@@ -67,7 +67,7 @@ export type { HubOptions, ProgressCallback, ProgressInfo } from './hub/index.js'
 export { parseDType } from './models/architecture.js';
 export { AutoModelForCausalLM, type DTypeOption, type ModelOptions } from './models/auto.js';
 export { AutoConfig, type LayerType, type ModelType, PretrainedConfig } from './models/config.js';
-export type { DeviceMap } from './models/device-map.js';
+export type { DeviceMap, MaxMemory } from './models/device-map.js';
 export { estimateMemory, type MemoryEstimate } from './models/memory.js';
 export { PreTrainedModel } from './models/model.js';
 export type { RopeParameters } from './models/rope-parameters.js';

@@ -7,7 +7,7 @@ import type { ComputeDType } from '../native/addon.js';
 import { Engine } from '../native/engine.js';
 import { autoDType, nativeConfig, parseDType, weightSources } from './architecture.js';
 import { PretrainedConfig } from './config.js';
-import { type DeviceMap, resolveDeviceMap } from './device-map.js';
+import { type DeviceMap, type MaxMemory, resolveDeviceMap } from './device-map.js';
 import { PreTrainedModel } from './model.js';
 
 /** dtype as users may write it; 'auto' is what the checkpoint stores (float16 for float32 on CUDA). */
@@ -17,6 +17,8 @@ export type DTypeOption = 'auto' | ComputeDType | 'fp32' | 'fp16' | 'bf16';
 export interface ModelOptions extends Omit<HubOptions, 'patterns'> {
   /** Where the layers go. Default 'auto': the first GPU, else the CPU. */
   device_map?: DeviceMap;
+  /** Most memory to use per device when layers are placed automatically. */
+  max_memory?: MaxMemory;
   /** Type of the matrices. Default 'auto'. Accumulation is float32 in any case. */
   dtype?: DTypeOption;
   /** The name `dtype` had in transformers 4. */
@@ -106,7 +108,6 @@ export class AutoModelForCausalLM {
     const threads = threadCount(options.num_threads);
     const folder = await resolveModelDir(pretrained_model_name_or_path, options);
     const config = options.config ?? (await PretrainedConfig.from_folder(folder));
-    const placement = resolveDeviceMap(options.device_map, config.num_hidden_layers);
     const checkpoint = await openCheckpoint(folder, {
       prefer: options.use_safetensors === false ? 'pytorch' : 'safetensors',
       signal,
@@ -117,7 +118,17 @@ export class AutoModelForCausalLM {
         found: checkpoint.files,
       });
     }
+    // Where the layers go depends on their size, and 'auto' on whether a GPU is among the places.
+    const onCuda = requested === 'auto' ? autoDType(checkpoint, config, true) : requested;
+    const { device_map, max_memory } = options;
+    const placement = resolveDeviceMap({ device_map, max_memory, config, dtype: onCuda });
     const cuda = placement.some((p) => p.device.startsWith('cuda'));
+    if (cuda && onCuda === 'float32') {
+      throw new InvalidArgumentError('CUDA computes in float16 or bfloat16, not in float32', {
+        subject: 'dtype',
+        remedy: 'Pass dtype: "float16" or "bfloat16" (or "auto"), or device_map: "cpu".',
+      });
+    }
     const dtype = requested === 'auto' ? autoDType(checkpoint, config, cuda) : requested;
     const generation_config = await defaultGeneration(folder, config);
     const engine = await Engine.load({

@@ -1,16 +1,61 @@
 import { DeviceError, InvalidArgumentError, invalidArgument } from '../errors.js';
-import type { DeviceInfo, NativePlacement } from '../native/addon.js';
+import type { ComputeDType, DeviceInfo, NativePlacement } from '../native/addon.js';
 import { loadAddon } from '../native/load.js';
+import { warnOnce } from '../warnings.js';
+import type { PretrainedConfig } from './config.js';
+import { layerMemory } from './memory.js';
 
 /**
- * Where a model's layers go: 'auto' (the first GPU, else the CPU), 'cpu', 'cuda', 'cuda:1', or a map from
- * module names ('model.embed_tokens', 'model.layers.0', 'model.norm', 'lm_head', prefixes of these,
- * '' for everything) to devices. Layers of one device must follow each other.
+ * Where a model's layers go:
+ * - 'auto': the first GPU that holds everything; else over all GPUs as 'sequential'; without one, the CPU
+ * - 'sequential': fills one GPU after the other, the CPU last
+ * - 'balanced': about the same share on every GPU, the CPU for what does not fit
+ * - 'cpu', 'cuda', 'cuda:1' (or 1): that device
+ * - a map from module names ('model.embed_tokens', 'model.layers.0', 'model.norm', 'lm_head', prefixes
+ *   of these, '' for everything) to devices; layers of one device must follow each other
  */
 export type DeviceMap = string | number | Readonly<Record<string, string | number>>;
 
+/** Most memory to use per device, in bytes or as '10GiB' or '500MB'; keys are 'cpu', 'cuda:0' or 0. */
+export type MaxMemory = Readonly<Record<string, number | string>>;
+
+/** What {@link resolveDeviceMap} needs to know of the model. */
+export interface PlacementRequest {
+  device_map?: DeviceMap;
+  max_memory?: MaxMemory;
+  config: PretrainedConfig;
+  /** Type of the matrices on a GPU. */
+  dtype: ComputeDType;
+}
+
+/** Left free on each GPU for the cache and activations, as a part of what is free now. */
+const RESERVED = 0.15;
+
+const UNITS: Record<string, number> = {
+  '': 1,
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  TB: 1e12,
+  KIB: 2 ** 10,
+  MIB: 2 ** 20,
+  GIB: 2 ** 30,
+  TIB: 2 ** 40,
+};
+
+function bytesOf(value: number | string, key: string): number {
+  const match = /^\s*([\d.]+)\s*([a-z]*)\s*$/i.exec(String(value));
+  const unit = UNITS[match?.[2]?.toUpperCase() ?? ''];
+  const bytes = Number(match?.[1]) * (unit ?? Number.NaN);
+  if (!Number.isFinite(bytes)) {
+    throw invalidArgument(`max_memory["${key}"]`, "bytes, or text such as '10GiB'", value);
+  }
+  return bytes;
+}
+
 function normalise(device: string | number): string {
-  if (typeof device === 'number') return `cuda:${device}`;
+  if (typeof device === 'number' || /^\d+$/.test(device)) return `cuda:${device}`;
   if (device === 'gpu') return 'cuda:0';
   if (device === 'cuda' || device === 'cuda-emulated') return `${device}:0`;
   return device;
@@ -49,23 +94,11 @@ function lookUp(
   return undefined;
 }
 
-/**
- * Resolves a device_map to runs of layers.
- * @throws {DeviceError} for a device that is not there, {InvalidArgumentError} for a map with holes
- */
-export function resolveDeviceMap(map: DeviceMap | undefined, layers: number): NativePlacement[] {
-  if (map === undefined || map === 'auto') {
-    const gpu = loadAddon()
-      .devices()
-      .find((d) => d.name.startsWith('cuda'));
-    return [{ device: gpu?.name ?? 'cpu', layers }];
-  }
-  if (typeof map === 'string' || typeof map === 'number') {
-    return [{ device: requireDevice(normalise(map)), layers }];
-  }
-  if (typeof map !== 'object' || map === null)
-    throw invalidArgument('device_map', 'a string or a map', map);
-
+/** A map written by hand. */
+function fromMap(
+  map: Readonly<Record<string, string | number>>,
+  layers: number,
+): NativePlacement[] {
   const placement: NativePlacement[] = [];
   for (let layer = 0; layer < layers; layer++) {
     const module = `model.layers.${layer}`;
@@ -105,4 +138,116 @@ export function resolveDeviceMap(map: DeviceMap | undefined, layers: number): Na
     });
   }
   return placement;
+}
+
+/** A device and the bytes a plan may put there. */
+export interface Budget {
+  device: string;
+  bytes: number;
+}
+
+/**
+ * Lays layers over budgets in order. The first run also holds the embedding, the last the output
+ * layer; what fits nowhere goes to `overflow`.
+ */
+export function planLayers(
+  budgets: readonly Budget[],
+  memory: { layers: readonly number[]; first: number; last: number },
+  overflow: string,
+): NativePlacement[] {
+  const total = memory.layers.length;
+  const placement: NativePlacement[] = [];
+  let layer = 0;
+  for (const { device, bytes } of budgets) {
+    let room = bytes - (layer === 0 ? memory.first : 0);
+    let taken = 0;
+    while (layer + taken < total) {
+      const size = memory.layers[layer + taken] as number;
+      const isLast = layer + taken === total - 1;
+      if (size + (isLast ? memory.last : 0) > room) break;
+      room -= size;
+      taken++;
+    }
+    if (taken > 0) placement.push({ device, layers: taken });
+    layer += taken;
+    if (layer === total) return placement;
+  }
+  placement.push({ device: overflow, layers: total - layer });
+  return placement;
+}
+
+function automatic(
+  strategy: 'auto' | 'balanced' | 'sequential',
+  request: PlacementRequest,
+): NativePlacement[] {
+  const { config, dtype, max_memory = {} } = request;
+  const limits = new Map(
+    Object.entries(max_memory).map(([key, value]) => [normalise(key), bytesOf(value, key)]),
+  );
+  const memory = layerMemory(config, dtype);
+  const needed = memory.first + memory.last + memory.layers.reduce((a, b) => a + b, 0);
+  const gpus: Budget[] = loadAddon()
+    .devices()
+    .filter((d) => d.name.startsWith('cuda'))
+    .map((d) => ({
+      device: d.name,
+      bytes: Math.min(
+        d.memoryFree * (1 - RESERVED),
+        limits.get(d.name) ?? Number.POSITIVE_INFINITY,
+      ),
+    }));
+  const layers = config.num_hidden_layers;
+  if (gpus.length === 0) return [{ device: 'cpu', layers }];
+  const whole = gpus.find((gpu) => gpu.bytes >= needed);
+  if (strategy === 'auto' && whole) return [{ device: whole.device, layers }];
+
+  let budgets = gpus;
+  if (strategy === 'balanced') {
+    // The least equal share that holds the model, found by bisection: layers are not divisible.
+    const fits = (share: number) =>
+      planLayers(
+        gpus.map((gpu) => ({ ...gpu, bytes: Math.min(gpu.bytes, share) })),
+        memory,
+        'cpu',
+      ).every((run) => run.device !== 'cpu');
+    let low = needed / gpus.length;
+    let high = needed;
+    if (fits(high)) {
+      for (let i = 0; i < 50; i++) {
+        const middle = (low + high) / 2;
+        if (fits(middle)) high = middle;
+        else low = middle;
+      }
+      budgets = gpus.map((gpu) => ({ ...gpu, bytes: Math.min(gpu.bytes, high) }));
+    }
+  }
+  const placement = planLayers(budgets, memory, 'cpu');
+  const rest = placement.find((run) => run.device === 'cpu');
+  if (rest) {
+    const first = layers - rest.layers;
+    const bytes = memory.layers.slice(first).reduce((a, b) => a + b, memory.last);
+    warnOnce(
+      `The model needs ${(needed / 1e9).toFixed(2)} GB, more than the GPUs have free: layers ${first} to ${layers - 1} ` +
+        `(${(bytes / 1e9).toFixed(2)} GB) run on the CPU, which reads them from host memory for every token. ` +
+        'A smaller dtype, a larger max_memory or another device_map avoids that.',
+    );
+  }
+  return placement;
+}
+
+/**
+ * Resolves a device_map to runs of layers.
+ * @throws {DeviceError} for a device that is not there, {InvalidArgumentError} for a map with holes
+ */
+export function resolveDeviceMap(request: PlacementRequest): NativePlacement[] {
+  const map = request.device_map ?? 'auto';
+  const layers = request.config.num_hidden_layers;
+  if (map === 'auto' || map === 'balanced' || map === 'sequential') return automatic(map, request);
+  if (typeof map === 'string' || typeof map === 'number') {
+    return [{ device: requireDevice(normalise(map)), layers }];
+  }
+  if (typeof map !== 'object' || map === null) {
+    throw invalidArgument('device_map', 'a string, a number or a map', map);
+  }
+  return fromMap(map, layers);
 }

@@ -32,3 +32,19 @@ export function estimateMemory(
     2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * BYTES[cacheDType];
   return { parameters, weightBytes, cacheBytesPerToken };
 }
+
+/** Weight bytes by layer, and those of what goes with the first (embedding) and last layer (norm, lm_head). */
+export function layerMemory(
+  config: PretrainedConfig,
+  dtype: ComputeDType,
+): { layers: number[]; first: number; last: number } {
+  const memory = { layers: new Array<number>(config.num_hidden_layers).fill(0), first: 0, last: 0 };
+  for (const { slot, layer, name } of wantedTensors(config)) {
+    const shape = expectedShape(config, slot);
+    const bytes = shape.reduce((a, b) => a * b, 1) * (shape.length === 2 ? BYTES[dtype] : 4);
+    if (slot === 'embed_tokens') memory.first += bytes;
+    else if (!name.includes('.layers.')) memory.last += bytes;
+    else memory.layers[layer] = (memory.layers[layer] as number) + bytes;
+  }
+  return memory;
+}

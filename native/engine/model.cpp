@@ -78,8 +78,14 @@ int Model::cache_target(const Stage& stage, int blocks) const {
 }
 
 int Model::grow_cache(int blocks) {
-  int reached = INT32_MAX;
-  for (auto& stage : stages_) reached = std::min(reached, cache_target(*stage, blocks));
+  // Pages are common to all stages: one whose cache is sized once decides for those that can grow.
+  int fixed = INT32_MAX;
+  int grown = INT32_MAX;
+  for (auto& stage : stages_) {
+    int& target = stage->backend->capabilities().growable_cache ? grown : fixed;
+    target = std::min(target, cache_target(*stage, blocks));
+  }
+  const int reached = fixed != INT32_MAX ? fixed : grown;
   if (reached < 1) return 0;
   for (auto& stage : stages_) {
     Backend& backend = *stage->backend;

@@ -23,6 +23,10 @@ if (!built)
 const goldens = path.join(root, 'test/fixtures/goldens');
 const models: string[] = JSON.parse(readFileSync(path.join(goldens, 'index.json'), 'utf8')).cases;
 const device_map = 'cuda-emulated';
+// Read when the addon is loaded: two devices, and no page protection, which is not for a process with a
+// garbage collector of its own.
+process.env.KOMT_EMULATOR_DEVICES = '2';
+process.env.KOMT_EMULATOR_HOST_CHECK = '0';
 
 interface Case {
   kind: string;
@@ -130,6 +134,86 @@ describe.runIf(built)('on emulated CUDA', () => {
         ]);
       }
     });
+  });
+
+  describe('layers over devices', () => {
+    const folder = path.join(goldens, 'models/llama-gqa-bf16');
+    const input_ids = [
+      [1, 50, 118, 50, 175],
+      [1, 9, 8, 7, 6],
+    ];
+    const options = {
+      input_ids,
+      do_sample: false,
+      max_new_tokens: 10,
+      eos_token_id: -1,
+      pad_token_id: 0,
+    };
+    const answer = async (device_map: string | Record<string, string>) => {
+      const model = await AutoModelForCausalLM.from_pretrained(folder, {
+        device_map,
+        dtype: 'float16',
+      });
+      try {
+        const { logits } = await model.forward({ input_ids });
+        return {
+          ids: (await model.generate(options)).tolist(),
+          logits: [...(logits.data as Float32Array)],
+        };
+      } finally {
+        await model.dispose();
+      }
+    };
+
+    it('two devices give the bits of one', async () => {
+      const one = await answer('cuda-emulated:0');
+      const two = await answer({
+        '': 'cuda-emulated:1',
+        'model.embed_tokens': 'cuda-emulated:0',
+        'model.layers.0': 'cuda-emulated:0',
+      });
+      expect(two).toEqual(one);
+    });
+
+    it('the CPU takes what is left', async () => {
+      const one = await answer('cuda-emulated:0');
+      const mixed = await answer({
+        '': 'cpu',
+        'model.embed_tokens': 'cuda-emulated:0',
+        'model.layers.0': 'cuda-emulated:0',
+      });
+      expect(mixed.ids).toEqual(one.ids);
+      expect(distance(mixed.logits, one.logits)).toBeLessThan(2 * HALF_ERROR);
+    });
+  });
+
+  it('200 rounds of load, generate, abort and dispose leave device memory as it was', async () => {
+    const folder = path.join(goldens, 'models/llama-mha-fp16');
+    const { loadAddon } = await import('../../lib/native/load.js');
+    const free = () =>
+      loadAddon('komt_emulated')
+        .devices()
+        .find((d) => d.name === 'cuda-emulated:0')?.memoryFree;
+    const before = free();
+    for (let round = 0; round < 200; round++) {
+      const model = await AutoModelForCausalLM.from_pretrained(folder, {
+        device_map,
+        cache_tokens: 256,
+      });
+      const controller = new AbortController();
+      const running = model.generate({
+        input_ids: [[1, 50]],
+        max_new_tokens: round % 2 === 0 ? 1 : 100,
+        do_sample: false,
+        eos_token_id: -1,
+        pad_token_id: 0,
+        signal: controller.signal,
+        streamer: { put: () => controller.abort(), end: () => {} },
+      });
+      await running.catch(() => {});
+      await model.dispose();
+    }
+    expect(free()).toBe(before);
   });
 
   it('says what was needed when memory runs out, gives everything back, and works afterwards', async () => {
