@@ -1,0 +1,142 @@
+/** Makes gpu.json and gpu.md of what the stages of tools/gpu-run.sh left in a folder. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { digits, markdownTable } from '../support/report.mjs';
+
+const [folder, seconds] = process.argv.slice(2);
+
+/** A stage's JSON; null where it left none. */
+function read(name) {
+  try {
+    return JSON.parse(readFileSync(path.join(folder, name), 'utf8'));
+  } catch {
+    return null;
+  }
+}
+
+const stages = readFileSync(path.join(folder, 'stages.jsonl'), 'utf8')
+  .trim()
+  .split('\n')
+  .map((line) => JSON.parse(line));
+const facts = read('facts.json') ?? {};
+const models = read('models.json')?.results ?? [];
+const kernels = read('kernels.json');
+const torch = read('torch.json');
+
+/** Ceilings that the C++ microbenchmarks measure: a read-only stream, mma.sync from registers. */
+function nativeCeilings() {
+  try {
+    const log = readFileSync(path.join(folder, 'bench-native.log'), 'utf8');
+    const found = /reads (\d+) GB\/s, mma\.sync (\d+) TFLOP\/s/.exec(log);
+    return found && { read_bytes_per_s: 1e9 * found[1], mma_flops: 1e12 * found[2] };
+  } catch {
+    return null;
+  }
+}
+const ceilings = nativeCeilings();
+
+const percent = (part, whole) =>
+  part === undefined || !whole ? '' : `${((100 * part) / whole).toFixed(1)}%`;
+const figure = (value, scale = 1) => (value === undefined ? '' : digits(value * scale));
+
+function modelTable() {
+  const lengths = [
+    ...new Set(models.flatMap(({ komt }) => Object.keys(komt?.time_to_first_token_s ?? {}))),
+  ];
+  const header = [
+    'model',
+    'layers',
+    'decode, tokens/s',
+    'GB/s',
+    'of the read bandwidth',
+    ...lengths.map((n) => `first token after ${n}, ms`),
+    'load, GB/s',
+    'host share of a step',
+    'transformers, tokens/s',
+    ...lengths.map((n) => `transformers: ${n}, ms`),
+  ];
+  const rows = models.map((model) => {
+    const { shape, layers, komt, transformers, copy_bytes_per_s, host_share } = model;
+    if (!komt) return [shape, `failed: ${model.failed}`, ...header.slice(2).map(() => '')];
+    const ceiling = ceilings?.read_bytes_per_s ?? copy_bytes_per_s;
+    return [
+      shape,
+      layers,
+      figure(komt.decode_tokens_per_s),
+      figure(komt.decode_bytes_per_s, 1e-9),
+      percent(komt.decode_bytes_per_s, ceiling),
+      ...lengths.map((n) => figure(komt.time_to_first_token_s[n], 1e3)),
+      figure(komt.load_bytes_per_s, 1e-9),
+      percent(host_share, 1),
+      figure(transformers?.decode_tokens_per_s) || (transformers?.skipped ?? transformers?.failed),
+      ...lengths.map((n) => figure(transformers?.time_to_first_token_s?.[n], 1e3)),
+    ];
+  });
+  return markdownTable(header, rows);
+}
+
+function kernelTable() {
+  const peers = [...new Set((torch?.results ?? []).map(({ by }) => by))];
+  const header = [
+    'kernel',
+    'what',
+    'us',
+    'rate',
+    'of the ceiling',
+    ...peers.map((by) => `${by}: its time / ours`),
+  ];
+  const rows = kernels.results.map(({ kernel, what, us, bytes, rate }) => {
+    const ceiling = bytes
+      ? (ceilings?.read_bytes_per_s ?? kernels.copyRate)
+      : (ceilings?.mma_flops ?? kernels.productRate);
+    const beside = peers.map((by) => {
+      const peer = torch.results.find((r) => r.by === by && r.kernel === kernel && r.what === what);
+      return peer ? digits(peer.us / us) : '';
+    });
+    const shown = bytes ? `${digits(rate / 1e9)} GB/s` : `${digits(rate / 1e12)} TFLOP/s`;
+    return [kernel, what, digits(us), shown, percent(rate, ceiling), ...beside];
+  });
+  return markdownTable(header, rows);
+}
+
+const gpu = facts.gpu
+  ? `${facts.gpu} (${facts.gpus}), ${facts.gpu_memory}, driver ${facts.driver}`
+  : 'no CUDA device';
+const parts = [
+  '# GPU run',
+  [
+    `- ${gpu}, CUDA toolkit ${facts.toolkit || 'none'}`,
+    `- ${facts.cpu}, ${facts.cores} cores, ${facts.system}, Node.js ${facts.node}, ${facts.compiler}`,
+    `- komt ${facts.commit}, ${facts.date}, ${seconds} s`,
+    ...(ceilings
+      ? [
+          `- measured here: reads ${digits(ceilings.read_bytes_per_s / 1e9)} GB/s, ` +
+            `mma.sync ${digits(ceilings.mma_flops / 1e12)} TFLOP/s`,
+        ]
+      : []),
+    ...(torch ? [`- torch ${torch.version}`] : []),
+  ].join('\n'),
+  '## Stages',
+  markdownTable(
+    ['stage', 'status', 's', 'last words'],
+    stages.map(({ stage, status, seconds: s, note }) => [
+      stage,
+      status,
+      s,
+      note.replaceAll('|', '/'),
+    ]),
+  ),
+];
+if (models.length > 0) {
+  parts.push(
+    '## Models',
+    modelTable(),
+    'Random float16 weights, batch 1, greedy. A token reads all weights but the embedding, and the cache. ' +
+      'The host share is what a step takes beyond the same kernels replayed as a graph.',
+  );
+}
+if (kernels) parts.push('## Kernels', kernelTable());
+const result = { facts, seconds: Number(seconds), stages, ceilings, models, kernels, torch };
+writeFileSync(path.join(folder, 'gpu.json'), `${JSON.stringify(result, null, 1)}\n`);
+writeFileSync(path.join(folder, 'gpu.md'), `${parts.join('\n\n')}\n`);
+console.log(path.join(folder, 'gpu.md'));

