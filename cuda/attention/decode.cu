@@ -197,8 +197,10 @@ __device__ __forceinline__ void combine_splits(const AttentionArgs& args, const 
   }
 }
 
+// One block a SM is all that is asked of the compiler, lest it spills for more: shared memory, not
+// registers, says how many there are.
 template <class T, int kDim, bool kExact>
-__global__ void __launch_bounds__(Shape<kDim>::kThreads)
+__global__ void __launch_bounds__(Shape<kDim>::kThreads, 1)
     attention_decode_kernel(AttentionArgs args, Partials partials) {
   using S = Shape<kDim>;
   KOMT_DYN_SHARED(shared);

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kThreads = 128;
 
-__global__ void __launch_bounds__(kThreads) advance_step_kernel(AdvanceArgs args) {
+__global__ void __launch_bounds__(kThreads, 1) advance_step_kernel(AdvanceArgs args) {
   ptx::grid_dependency_launch();
   ptx::grid_dependency_wait();
   const std::uint32_t step = args.ring ? *args.ring_next : 0;

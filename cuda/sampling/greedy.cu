@@ -34,7 +34,7 @@ __device__ __forceinline__ double exponential(float score, float maximum) {
 }
 
 template <bool kWithLogprob>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     sample_greedy_kernel(SampleArgs args, Partial* partials) {
   KOMT_SHARED(unsigned long long, keys, [kThreads / 32]);
   KOMT_SHARED(double, sums, [kThreads / 32]);
