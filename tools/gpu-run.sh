@@ -102,7 +102,7 @@ facts() {
     printf '"node":"%s",' "$(node --version)"
     printf '"system":"%s"}\n' "$(uname -sr)"
   } >"$json"
-  cat "$json"
+  echo "$(nvidia-smi -L 2>/dev/null | grep GPU || echo no CUDA device), $(nvcc --version 2>/dev/null | tail -n 1)"
 }
 
 build_cmake() { # source build-folder jobs options...
@@ -153,8 +153,13 @@ export -f ptx_emulated
 vitest() { node node_modules/vitest/vitest.mjs run --reporter=default "$@"; }
 export -f vitest
 
-sanitize() { # tool filter
-  compute-sanitizer --tool "$1" --error-exitcode 1 build/gpu-kernels/komt_kernel_tests --filter "$2"
+sanitize() { # tool filters...
+  local tool=$1 filter
+  shift
+  for filter in "$@"; do
+    compute-sanitizer --tool "$tool" --error-exitcode 1 \
+      build/gpu-kernels/komt_kernel_tests --filter "$filter" || return 1
+  done
 }
 export -f sanitize
 
@@ -181,13 +186,14 @@ if [ -n "$gpu" ] && ! python3 -c 'import torch' 2>/dev/null; then
 else
   gpu_stage bench-torch 45 sh -c 'python3 bench/gpu/torch_kernels.py >"$1"' torch "$out/torch.json"
 fi
-gpu_stage bench-native 45 build/gpu-bench/komt_kernel_bench gemm
+gpu_stage bench-native 60 build/gpu-bench/komt_kernel_bench
 if [ -n "$gpu" ] && ! command -v compute-sanitizer >/dev/null; then
   skip memcheck "compute-sanitizer was not found"
   skip racecheck "compute-sanitizer was not found"
 else
-  gpu_stage memcheck 40 sanitize memcheck rms_norm
-  gpu_stage racecheck 40 sanitize racecheck rms_norm
+  # One kernel with cp.async and mma.sync, one that merges through tickets, one with a reduction.
+  gpu_stage memcheck 45 sanitize memcheck linear_store decode_windows rms_norm_sizes
+  gpu_stage racecheck 45 sanitize racecheck linear_store rms_norm_sizes
 fi
 
 node bench/gpu/report.mjs "$out" "$SECONDS"

@@ -46,10 +46,10 @@ async function seconds(action) {
   return (performance.now() - started) / 1000;
 }
 
-async function medianSeconds(action, repeats) {
-  const times = [];
-  for (let i = 0; i < repeats; i++) times.push(await seconds(action));
-  return median(times);
+async function medianOf(measure, repeats = 3) {
+  const values = [];
+  for (let i = 0; i < repeats; i++) values.push(await measure());
+  return median(values);
 }
 
 /** Bytes a second that one thread writes weights with, seen on a small checkpoint. */
@@ -93,14 +93,29 @@ async function measureKomt(folder, shape) {
     });
   });
   try {
-    const answer = (length, max_new_tokens) => () =>
-      model.generate({ input_ids: [ids(length)], ...greedy, max_new_tokens });
-    await answer(64, 4)();
+    /** Seconds to the first token, and from it to the last. */
+    const answer = async (length, max_new_tokens) => {
+      const started = performance.now();
+      const times = [];
+      let isPrompt = true;
+      const streamer = {
+        put() {
+          if (!isPrompt) times.push(performance.now());
+          isPrompt = false;
+        },
+        end() {},
+      };
+      await model.generate({ input_ids: [ids(length)], ...greedy, max_new_tokens, streamer });
+      return { first: (times[0] - started) / 1000, rest: (times.at(-1) - times[0]) / 1000 };
+    };
+    await answer(64, 4);
     const first = {};
-    for (const length of prompts) first[length] = await medianSeconds(answer(length, 1), 3);
+    for (const length of prompts) {
+      first[length] = await medianOf(async () => (await answer(length, 1)).first);
+    }
     const shortest = Math.min(...prompts);
-    const all = await medianSeconds(answer(shortest, newTokens + 1), 3);
-    const step_s = (all - first[shortest]) / newTokens;
+    const rest = await medianOf(async () => (await answer(shortest, newTokens + 1)).rest);
+    const step_s = rest / newTokens;
     const context = shortest + newTokens / 2;
     return {
       load_s,
@@ -138,7 +153,7 @@ function measureTransformers(folder) {
   const program = process.env.KOMT_BENCH_PYTHON ?? 'python3';
   const probe = spawnSync(program, ['-c', 'import torch, transformers'], { encoding: 'utf8' });
   if (probe.status !== 0) return { skipped: `${program} has no torch and transformers` };
-  const timeout = 1000 * Math.max(5, secondsLeft());
+  const timeout = Math.round(1000 * Math.max(5, secondsLeft()));
   const { status, stdout, stderr } = spawnSync(program, [script, JSON.stringify(spec)], {
     encoding: 'utf8',
     timeout,
@@ -197,3 +212,9 @@ for (const [i, name] of names.entries()) {
   // What is measured is kept, should the time run out.
   write(results);
 }
+console.log(
+  results
+    .map(({ shape, komt }) => `${shape} ${komt?.decode_tokens_per_s.toFixed(1) ?? 'failed'}`)
+    .join(', '),
+  'tokens/s',
+);

@@ -1,7 +1,7 @@
 #include "conformance.h"
 
-#include <bit>
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <stdexcept>
 
@@ -155,6 +155,15 @@ void check(cudaError_t error, const std::string& what) {
   if (error != cudaSuccess) throw std::runtime_error(what + ": " + cudaGetErrorString(error));
 }
 
+// std::bit_cast, which nvcc's C++17 has not.
+template <class To, class From>
+To bits_of(From value) {
+  static_assert(sizeof(To) == sizeof(From));
+  To bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+
 class Words {
  public:
   explicit Words(const std::vector<std::uint32_t>& values) : count_(values.size()) {
@@ -225,10 +234,10 @@ std::vector<std::uint32_t> mma_fragments(Runner& runner) {
     for (int i = 0; i < 6; ++i) {
       const T low = from_float<T>(runner.normal());
       const T high = from_float<T>(runner.normal());
-      words.push_back(std::uint32_t(std::bit_cast<std::uint16_t>(low)) |
-                      std::uint32_t(std::bit_cast<std::uint16_t>(high)) << 16);
+      words.push_back(std::uint32_t(bits_of<std::uint16_t>(low)) |
+                      std::uint32_t(bits_of<std::uint16_t>(high)) << 16);
     }
-    for (int i = 0; i < 4; ++i) words.push_back(std::bit_cast<std::uint32_t>(runner.normal()));
+    for (int i = 0; i < 4; ++i) words.push_back(bits_of<std::uint32_t>(runner.normal()));
   }
   return words;
 }
@@ -263,7 +272,7 @@ std::vector<Answer> run_all(std::uint64_t seed) {
               kLanes, tile(), 128);
   std::vector<std::uint32_t> exponents;
   for (int i = 0; i < kLanes; ++i) {
-    exponents.push_back(std::bit_cast<std::uint32_t>(i == 0 ? -INFINITY : 40 * r.normal()));
+    exponents.push_back(bits_of<std::uint32_t>(i == 0 ? -INFINITY : 40 * r.normal()));
   }
   r.one_block("exp2_approx", Match::approximate, exp2_kernel, kLanes, exponents, 32);
   r.run("grid_dependency_wait, grid_dependency_launch", Match::bits, tile(), 64,
