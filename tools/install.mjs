@@ -4,6 +4,7 @@
 //   3. otherwise node-gyp (CPU only)
 // `--force` builds even if one loads; KOMT_SKIP_BUILD=1 does nothing at all.
 import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
@@ -40,8 +41,9 @@ function available(command) {
 
 function buildWithCMake() {
   const args = [require.resolve('cmake-js/bin/cmake-js')];
-  // reconfigure: cmake-js keeps an old CMakeCache.txt otherwise, and a changed option with it.
-  args.push('reconfigure');
+  // cmake-js configures only where there is no cache, and its `reconfigure` removes all of build/.
+  rmSync(path.join(root, 'build/CMakeCache.txt'), { force: true });
+  args.push('configure');
   for (const name of ['KOMT_CUDA', 'KOMT_CUDA_ARCHS']) {
     if (process.env[name]) args.push(`--CD${name}=${process.env[name]}`);
   }
