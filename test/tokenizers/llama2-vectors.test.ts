@@ -1,9 +1,9 @@
 import { copyFileSync, existsSync, mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { TextStreamer } from '../../lib/generation/streamers.js';
-import { AutoTokenizer } from '../../lib/tokenizers/index.js';
+import { AutoTokenizer, type PreTrainedTokenizer } from '../../lib/tokenizers/index.js';
 
 const shared = path.resolve(import.meta.dirname, '../../../shared');
 const directory = path.join(shared, 'data/llama2-tokenizer');
@@ -41,10 +41,13 @@ describe.skipIf(!there)('the real Llama-2 tokenizer', () => {
   const cases = [...vectors.encode, ...vectors.korean];
 
   for (const kind of ['tokenizer.json', 'tokenizer.model alone']) {
-    describe(kind, async () => {
-      const tokenizer = await AutoTokenizer.from_pretrained(
-        kind === 'tokenizer.json' ? directory : modelOnly(),
-      );
+    describe(kind, () => {
+      let tokenizer: PreTrainedTokenizer;
+      beforeAll(async () => {
+        tokenizer = await AutoTokenizer.from_pretrained(
+          kind === 'tokenizer.json' ? directory : modelOnly(),
+        );
+      });
 
       it(`encodes all vectors (${cases.length})`, () => {
         expect(cases.length).toBeGreaterThan(100);
