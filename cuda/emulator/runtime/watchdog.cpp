@@ -153,8 +153,13 @@ void on_fault(int signal, siginfo_t* info, void* context) {
       return;
     case PinnedMemory::Fault::kNotOurs: break;
   }
-  // Not the emulator's: whoever was here before decides, once the instruction has faulted again.
-  sigaction(signal, signal == SIGBUS ? &previous_bus : &previous_segv, nullptr);
+  // Not the emulator's: a handler that was here before may know it (a JavaScript engine's does).
+  const struct sigaction& previous = signal == SIGBUS ? previous_bus : previous_segv;
+  if ((previous.sa_flags & SA_SIGINFO) != 0 && previous.sa_sigaction != nullptr) {
+    previous.sa_sigaction(signal, info, context);
+  } else {
+    sigaction(signal, &previous, nullptr);  // the instruction faults once more
+  }
 }
 
 }  // namespace
