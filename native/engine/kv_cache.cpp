@@ -51,10 +51,9 @@ void BlockAllocator::extend(SequenceCache& sequence, int count) {
   require(new_blocks - old_blocks + (copy_last ? 1 : 0));
   if (copy_last) {
     const int32_t shared = sequence.blocks.back();
-    const int32_t own = take();
-    const int32_t pair[2] = {shared, own};
-    storage_.copy(pair);
-    sequence.blocks.back() = own;
+    const int32_t pair[2] = {shared, free_.back()};
+    storage_.copy(pair);  // may throw: the page is taken afterwards
+    sequence.blocks.back() = take();
     drop(shared);
   }
   while (int(sequence.blocks.size()) < new_blocks) sequence.blocks.push_back(take());
