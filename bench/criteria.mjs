@@ -1,7 +1,7 @@
 /**
  * What a user's stopping criterion in JavaScript costs, on 100 M parameters:
  *
- *   node bench/criteria.mjs [--rounds 20] [--new-tokens 128] [--threads 2]
+ *   node bench/criteria.mjs [--rounds 20] [--new-tokens 128] [--threads 2] [--calm 0.05]
  *
  * One model; in every round each variant answers once, in turn, so that each is compared with the run
  * without a criterion next to it.
@@ -26,6 +26,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '20' },
     threads: { type: 'string', default: '2' },
     'new-tokens': { type: 'string', default: '128' },
+    calm: { type: 'string', default: '0.05' },
     folder: { type: 'string', default: path.join(os.tmpdir(), 'komt-bench') },
     'no-save': { type: 'boolean', default: false },
   },
@@ -79,7 +80,7 @@ const variants = {
   'the same, async': list(new StopLater(tokenizer)),
   'decodes everything (the model card)': list(new StopOnText(tokenizer)),
 };
-const results = await timeRounds(variants, rounds, (extra) =>
+const results = await timeRounds(variants, { rounds, calm: Number(options.calm) }, (extra) =>
   answerRate(model, { new_tokens, ...extra }),
 );
 await model.dispose();

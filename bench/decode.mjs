@@ -2,6 +2,7 @@
  * Whole models on the CPU, komt beside its peers:
  *
  *   npm run bench -- [--shapes 100m,1.1b] [--peers transformers-f16,...] [--pairs N] [--threads 2]
+ *                   [--calm 0.05]
  *
  * Every engine loads the same random weights and continues the same 512 tokens greedily. Runs come in
  * pairs, komt and then the peer, each in a process of its own, so that whatever else the machine does
@@ -11,6 +12,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { makeCheckpoint } from './make-checkpoint.mjs';
+import { leastDisturbed, withDisturbance } from './support/disturbance.mjs';
 import { ENGINES, LEFT_OUT, runEngine } from './support/engines.mjs';
 import { describeMachine } from './support/machine.mjs';
 import { digits, machineLines, markdownTable, writeResult } from './support/report.mjs';
@@ -29,6 +31,7 @@ const { values: options } = parseArgs({
     threads: { type: 'string', default: '2' },
     prompt: { type: 'string', default: '512' },
     'new-tokens': { type: 'string', default: '65' },
+    calm: { type: 'string', default: '0.05' },
     folder: { type: 'string', default: path.join(os.tmpdir(), 'komt-bench') },
     'no-save': { type: 'boolean', default: false },
   },
@@ -57,31 +60,46 @@ function agreement(a, b) {
   return until === -1 ? a.length : until;
 }
 
-async function comparePeer(peer, spec, pairs) {
-  const own = [];
-  const its = [];
-  let version = '';
-  let sameTokens = newTokens;
-  for (let pair = 0; pair < pairs; pair++) {
-    const mine = await runEngine('komt', spec);
-    const theirs = await runEngine(peer, spec);
-    own.push(figures(mine));
-    its.push(figures(theirs));
-    version = theirs.version;
-    sameTokens = Math.min(sameTokens, agreement(mine.runs[0].tokens, theirs.runs[0].tokens));
-    console.error(
-      `  pair ${pair + 1}: decode ${digits(own.at(-1).decode)} and ${digits(its.at(-1).decode)} tokens/s, ` +
-        `prefill ${digits(own.at(-1).prefill)} and ${digits(its.at(-1).prefill)}`,
+/** komt and then a peer; `disturbance` is that of the more disturbed of the two. */
+async function measurePair(peer, spec) {
+  const run = (engine) =>
+    withDisturbance(
+      () => runEngine(engine, spec),
+      ({ cpu_s }) => cpu_s,
     );
-  }
-  const of = (list, key) => list.map((sample) => sample[key]);
-  const ratio = (key) => pairedRatio(of(own, key), of(its, key));
+  const mine = await run('komt');
+  const theirs = await run(peer);
+  const own = figures(mine.result);
+  const its = figures(theirs.result);
+  const disturbance = Math.max(mine.disturbance, theirs.disturbance);
+  console.error(
+    `  decode ${digits(own.decode)} and ${digits(its.decode)} tokens/s, prefill ${digits(own.prefill)} ` +
+      `and ${digits(its.prefill)}; others took ${(disturbance * 100).toFixed(0)} % of the machine`,
+  );
   return {
-    peer,
-    version,
-    sameTokens,
     own,
     its,
+    disturbance,
+    version: theirs.result.version,
+    sameTokens: agreement(mine.result.runs[0].tokens, theirs.result.runs[0].tokens),
+  };
+}
+
+async function comparePeer(peer, spec, pairs) {
+  const kept = await leastDisturbed(pairs, () => measurePair(peer, spec), Number(options.calm));
+  const of = (key) => kept.map((pair) => pair[key]);
+  const ratio = (key) =>
+    pairedRatio(
+      of('own').map((sample) => sample[key]),
+      of('its').map((sample) => sample[key]),
+    );
+  return {
+    peer,
+    version: kept[0].version,
+    sameTokens: Math.min(...of('sameTokens')),
+    disturbance: of('disturbance'),
+    own: of('own'),
+    its: of('its'),
     ratio: { prefill: ratio('prefill'), decode: ratio('decode') },
   };
 }

@@ -1,7 +1,7 @@
 /**
  * What streaming text costs on 100 M parameters, and how fast the tokenizer is:
  *
- *   node bench/streaming.mjs [--rounds 20] [--new-tokens 64] [--threads 2]
+ *   node bench/streaming.mjs [--rounds 20] [--new-tokens 64] [--threads 2] [--calm 0.05]
  */
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
@@ -20,6 +20,7 @@ const { values: options } = parseArgs({
     rounds: { type: 'string', default: '20' },
     threads: { type: 'string', default: '2' },
     'new-tokens': { type: 'string', default: '64' },
+    calm: { type: 'string', default: '0.05' },
     folder: { type: 'string', default: path.join(os.tmpdir(), 'komt-bench') },
     'no-save': { type: 'boolean', default: false },
   },
@@ -48,7 +49,7 @@ async function streamingRates() {
     "TextStreamer, flush 'char'": streamer('char'),
     "TextStreamer, flush 'word'": streamer('word'),
   };
-  const rates = await timeRounds(variants, rounds, (extra) =>
+  const rates = await timeRounds(variants, { rounds, calm: Number(options.calm) }, (extra) =>
     answerRate(model, { new_tokens, ...extra() }),
   );
   await model.dispose();

@@ -77,6 +77,7 @@ def main():
         "ready_s": ready_s,
         "runs": runs,
         "peak_rss_bytes": peak_memory(),
+        "cpu_s": time.process_time(),
     }
     print(f"\n{json.dumps(answer)}")
 

@@ -3,7 +3,7 @@
  * the last line of standard output.
  *
  * In:  { checkpoint, gguf, dtype, threads, prompt, new_tokens, repeats }
- * Out: { version, ready_s, runs: [{ prefill_s, decode_s, tokens }], peak_rss_bytes }
+ * Out: { version, ready_s, runs: [{ prefill_s, decode_s, tokens }], peak_rss_bytes, cpu_s }
  */
 import { readFileSync } from 'node:fs';
 
@@ -50,5 +50,7 @@ export async function runEngine(start) {
   for (let i = 0; i < spec.repeats; i++) runs.push(await generate());
   const peak_rss_bytes = peakMemory();
   await dispose();
-  process.stdout.write(`\n${JSON.stringify({ version, ready_s, runs, peak_rss_bytes })}\n`);
+  const { user, system } = process.cpuUsage();
+  const answer = { version, ready_s, runs, peak_rss_bytes, cpu_s: (user + system) / 1e6 };
+  process.stdout.write(`\n${JSON.stringify(answer)}\n`);
 }
