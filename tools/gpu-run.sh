@@ -37,6 +37,7 @@ fi
 
 gpu=
 if [ -z "$rehearse" ] && nvidia-smi -L 2>/dev/null | grep -q GPU; then gpu=1; fi
+[ -z "$gpu" ] || export KOMT_REQUIRE_GPU=1
 [ -n "$gpu" ] || [ -n "$rehearse" ] || echo "no CUDA device: stages that need one are skipped"
 nvcc=$(command -v nvcc || true)
 archs=${KOMT_CUDA_ARCHS:-}
@@ -81,9 +82,27 @@ stage() {
   return $status
 }
 
+# With a GPU in the machine, a program that finds none has failed: a test that skips itself proves nothing.
 gpu_stage() {
-  if [ -n "$gpu" ]; then stage "$@"; else skip "$1" "no CUDA device: skipped"; fi
+  if [ -z "$gpu" ]; then
+    skip "$1" "no CUDA device: skipped"
+    return
+  fi
+  local name=$1 limit=$2
+  shift 2
+  stage "$name" "$limit" found_device "$@"
 }
+
+found_device() {
+  local log status
+  log=$(mktemp)
+  "$@" 2>&1 | tee "$log"
+  status=${PIPESTATUS[0]}
+  if grep -q '^no CUDA device' "$log"; then status=3; fi
+  rm -f "$log"
+  return "$status"
+}
+export -f found_device
 
 facts() {
   local json=$1

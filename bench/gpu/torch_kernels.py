@@ -41,7 +41,7 @@ def microseconds(launch):
 
 
 def products(results):
-    l2 = torch.cuda.get_device_properties(0).L2_cache_size
+    l2 = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 64 << 20)
     for name, hidden, inner, heads, vocab in MODELS:
         layers = [
             ("qkv", 3 * heads * HEAD_DIM, hidden),

@@ -13,6 +13,10 @@ function whyNot(): string | null {
 /** Why suites are skipped; null where there is a GPU. */
 export const absent = whyNot();
 
+// tools/gpu-run.sh sets it where the driver lists a GPU: then a suite that skips itself proves nothing.
+if (absent && process.env.KOMT_REQUIRE_GPU)
+  throw new Error(`KOMT_REQUIRE_GPU is set, but: ${absent}`);
+
 export function describeOnGpu(title: string, body: () => void): void {
   if (absent) console.log(`${absent}: skipped ${title}`);
   describe.skipIf(absent !== null)(title, body);
