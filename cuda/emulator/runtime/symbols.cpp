@@ -104,7 +104,7 @@ std::string hexadecimal(std::uintptr_t x) {
 
 std::string function_name(const void* address) {
   static std::mutex mutex;
-  static std::map<std::string, SymbolTable> tables;
+  static auto& tables = *new std::map<std::string, SymbolTable>;  // never destroyed: read at exit
   const Module module = module_of(address);
   const std::uintptr_t offset = reinterpret_cast<std::uintptr_t>(address) - module.base;
   const std::lock_guard lock(mutex);
