@@ -138,7 +138,6 @@ async function measureShape(name, peers) {
   return {
     shape: name,
     parameters,
-    pairs,
     engines: [
       summary(ENGINES.komt.label, own, null),
       ...comparisons.map(({ peer, its, ratio }) => summary(ENGINES[peer].label, its, ratio)),
@@ -147,46 +146,41 @@ async function measureShape(name, peers) {
   };
 }
 
-function toMarkdown({ machine, settings, versions, skipped, shapes }) {
+function toMarkdown({ machine, settings, versions, skipped, model }) {
   const cell = ({ median: m, min, max }) => `${digits(m)} (${digits(min)}-${digits(max)})`;
-  const megabytes = (bytes) => `${(bytes / 1e6).toFixed(0)} MB`;
-  const tables = shapes.map(({ shape, parameters, pairs, engines }) => {
-    const rows = engines.map(({ label, ready_s, prefill, decode, peak_rss_bytes, ratio }) => [
-      label,
-      cell(ready_s),
-      cell(prefill),
-      cell(decode),
-      megabytes(peak_rss_bytes.median),
-      ratio ? cell(ratio.prefill) : '',
-      ratio ? cell(ratio.decode) : '',
-    ]);
-    const header = [
-      'engine',
-      'ready, s',
-      'prefill, tokens/s',
-      'decode, tokens/s',
-      'peak memory',
-      'komt / it, prefill',
-      'komt / it, decode',
-    ];
-    return `## ${shape}: ${(parameters / 1e6).toFixed(0)} M parameters, ${pairs} pairs a peer\n\n${markdownTable(header, rows)}`;
-  });
+  const rows = model.engines.map(({ label, ready_s, prefill, decode, peak_rss_bytes, ratio }) => [
+    label,
+    cell(ready_s),
+    cell(prefill),
+    cell(decode),
+    `${(peak_rss_bytes.median / 1e6).toFixed(0)} MB`,
+    ratio ? cell(ratio.prefill) : '',
+    ratio ? cell(ratio.decode) : '',
+  ]);
+  const header = [
+    'engine',
+    'ready, s',
+    'prefill, tokens/s',
+    'decode, tokens/s',
+    'peak memory',
+    'komt / it, prefill',
+    'komt / it, decode',
+  ];
   const notes = Object.entries(versions).map(([name, version]) => `- ${name} ${version}`);
   const absent = Object.entries(skipped).map(([name, why]) => `- without ${name}: ${why}`);
   return [
-    '# Decoding on the CPU',
+    `# Decoding on the CPU: ${(model.parameters / 1e6).toFixed(0)} M parameters`,
     [machineLines(machine), ...notes, ...absent].join('\n'),
     `${settings.threads} threads, prompt of ${settings.prompt} tokens, ${settings.new_tokens} new ones, ` +
-      `greedy; medians (least-most) over processes; ratios are of pairs run one ` +
-      'after the other, above 1 means that komt is faster.',
-    ...tables,
+      'greedy; medians (least-most) over processes. Ratios are of pairs run one after the other, ' +
+      `${settings.pairs} for each peer; above 1 means that komt is faster.`,
+    markdownTable(header, rows),
   ].join('\n\n');
 }
 
-async function main() {
-  const machine = describeMachine();
-  const skipped = { ...LEFT_OUT };
-  const peers = options.peers.split(',').filter((peer) => {
+/** The peers asked for that are here; the others go into `skipped` with the reason. */
+function availablePeers(skipped) {
+  return options.peers.split(',').filter((peer) => {
     if (!ENGINES[peer])
       throw new Error(`Unknown engine ${peer}: ${Object.keys(ENGINES).join(', ')}`);
     const why = ENGINES[peer].missing();
@@ -196,24 +190,29 @@ async function main() {
     }
     return !why;
   });
-  const shapes = [];
-  for (const name of options.shapes.split(',')) shapes.push(await measureShape(name, peers));
-  const versions = Object.fromEntries(
-    shapes[0].comparisons.map(({ peer, version }) => [
-      peer.replace(/-(f16|bf16|f32)$/, ''),
-      version,
-    ]),
-  );
-  const settings = {
-    threads,
-    prompt: prompt.length,
-    new_tokens: newTokens,
-    repeats: Number(options.repeats),
-  };
-  const result = { machine, settings, versions, skipped, shapes };
-  const markdown = toMarkdown(result);
-  console.log(markdown);
-  if (!options['no-save']) console.error(`\n${writeResult('decode', result, markdown)}`);
+}
+
+async function main() {
+  const skipped = { ...LEFT_OUT };
+  const peers = availablePeers(skipped);
+  for (const name of options.shapes.split(',')) {
+    const machine = describeMachine();
+    const model = await measureShape(name, peers);
+    const versions = Object.fromEntries(
+      model.comparisons.map(({ peer, version }) => [peer.replace(/-(f16|bf16|f32)$/, ''), version]),
+    );
+    const settings = {
+      threads,
+      prompt: prompt.length,
+      new_tokens: newTokens,
+      repeats: Number(options.repeats),
+      pairs: pairsFor(model.parameters),
+    };
+    const result = { machine, settings, versions, skipped, model };
+    const markdown = toMarkdown(result);
+    console.log(`${markdown}\n`);
+    if (!options['no-save']) console.error(writeResult(`decode-${name}`, result, markdown));
+  }
 }
 
 await main();

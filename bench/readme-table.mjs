@@ -1,9 +1,9 @@
 /**
  * Copies figures from bench/results into README.md, between its two bench comments:
  *
- *   node bench/readme-table.mjs [--check] [result.json]
+ *   node bench/readme-table.mjs [--check]
  *
- * Without a file it takes the newest decode result. With --check it changes nothing and fails when
+ * It takes the newest decode result of every model shape. With --check it changes nothing and fails when
  * README.md says otherwise.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -16,14 +16,17 @@ const RESULTS = path.join(ROOT, 'bench/results');
 const README = path.join(ROOT, 'README.md');
 const BLOCK = /(<!-- bench:start -->\n)([\s\S]*?)(<!-- bench:end -->)/;
 
-/** The newest decode result by its name, which begins with the date. */
-function newestResult() {
-  const file = readdirSync(RESULTS)
-    .filter((name) => /^\d{4}-\d{2}-\d{2}-.*-decode\.json$/.test(name))
-    .sort()
-    .at(-1);
-  if (!file) throw new Error(`There is no *-decode.json in ${RESULTS}`);
-  return path.join(RESULTS, file);
+/** The newest decode result of each shape, smallest first; file names begin with the date. */
+function newestResults() {
+  const newest = new Map();
+  for (const name of readdirSync(RESULTS).sort()) {
+    const shape = /^\d{4}-\d{2}-\d{2}-.*-decode-([^-]+)\.json$/.exec(name)?.[1];
+    if (shape) newest.set(shape, name);
+  }
+  if (newest.size === 0) throw new Error(`There is no *-decode-*.json in ${RESULTS}`);
+  return [...newest.values()]
+    .map((name) => ({ name, ...JSON.parse(readFileSync(path.join(RESULTS, name), 'utf8')) }))
+    .sort((a, b) => a.model.parameters - b.model.parameters);
 }
 
 const rounded = (value) => (value >= 10 ? value.toFixed(0) : value.toFixed(1));
@@ -41,32 +44,35 @@ function row({ label, prefill, decode, peak_rss_bytes, ratio }) {
   return `| ${cells.join(' | ')} |`;
 }
 
-/** What stands between the comments for one result file. */
-function readmeBlock(file) {
-  const { machine, settings, versions, shapes } = JSON.parse(readFileSync(file, 'utf8'));
-  const peers = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
-  const tables = shapes.map(({ parameters, engines }) =>
-    [
-      `| ${(parameters / 1e9).toFixed(1)} G parameters | prefill, tokens/s | komt is | decode, tokens/s | komt is | peak memory |`,
-      '| --- | ---: | ---: | ---: | ---: | ---: |',
-      ...engines.map(row),
-    ].join('\n'),
-  );
-  const source = path.relative(ROOT, file).split(path.sep).join('/');
-  return `${tables.join('\n\n')}
+function table({ model }) {
+  const size = model.parameters / 1e9;
+  return [
+    `| ${size.toFixed(1)} G parameters | prefill, tokens/s | komt / it | decode, tokens/s | komt / it | peak memory |`,
+    '| --- | ---: | ---: | ---: | ---: | ---: |',
+    ...model.engines.map(row),
+  ].join('\n');
+}
 
-On the CPU (${machine.cpu}, ${settings.threads} threads; ${peers.join('; ')}): a prompt of
-${settings.prompt} tokens and ${settings.new_tokens} new ones, greedy, each engine beside komt in turn, medians. All figures:
-[${path.basename(source, '.json')}](${source.replace(/json$/, 'md')}); [docs/benchmarks.md](docs/benchmarks.md) says how to read and repeat them.
+/** What stands between the comments. */
+function readmeBlock(results) {
+  const versions = Object.assign({}, ...results.map((result) => result.versions));
+  const peers = Object.entries(versions).map(([name, version]) => `${name} ${version}`);
+  const [{ machine, settings }] = results;
+  const sources = results.map(({ name, model }) => {
+    const file = `bench/results/${name.replace(/json$/, 'md')}`;
+    return `[${(model.parameters / 1e9).toFixed(1)} G](${file})`;
+  });
+  return `${results.map(table).join('\n\n')}
+
+CPU: ${machine.cpu}, ${settings.threads} threads; ${peers.join('; ')}. A prompt of ${settings.prompt} tokens and
+${settings.new_tokens} new ones, greedy, komt and the peer in turn, medians. All figures: ${sources.join(', ')};
+[docs/benchmarks.md](docs/benchmarks.md) says how to read and repeat them.
 `;
 }
 
 function main() {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: { check: { type: 'boolean', default: false } },
-  });
-  const block = readmeBlock(positionals[0] ? path.resolve(positionals[0]) : newestResult());
+  const { values } = parseArgs({ options: { check: { type: 'boolean', default: false } } });
+  const block = readmeBlock(newestResults());
   const readme = readFileSync(README, 'utf8');
   const match = BLOCK.exec(readme);
   if (!match) throw new Error(`${README} lacks <!-- bench:start --> and <!-- bench:end -->`);
