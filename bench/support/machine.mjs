@@ -53,6 +53,8 @@ export function describeMachine() {
     komt: komtVersion(),
     commit: commit(),
     date: new Date().toISOString().slice(0, 10),
+    /** What a reader should know of how it was run. */
+    note: process.env.KOMT_BENCH_NOTE ?? '',
     loadAverage: os.loadavg().map((load) => Math.round(load * 100) / 100),
   };
 }

@@ -17,7 +17,8 @@ export function machineLines(machine) {
     `- ${machine.cpu}, ${machine.cores} cores${extensions && ` (${extensions})`}, ` +
       `${(machine.memoryBytes / 2 ** 30).toFixed(0)} GiB, ${machine.system}`,
     `- komt ${machine.komt} (${machine.commit}), Node.js ${machine.node}, built with ${machine.compiler}`,
-    `- ${machine.date}; load average when it began ${machine.loadAverage.join(' ')}`,
+    `- ${machine.date}; load average when it began ${machine.loadAverage.join(' ')}` +
+      (machine.note && `; ${machine.note}`),
   ].join('\n');
 }
 
