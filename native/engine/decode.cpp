@@ -33,6 +33,7 @@ DecodeJob::DecodeJob(Session& session, DecodeOptions options, OnStep on_step, Do
     }
     Row state;
     state.cache = &session_.at(row.sequence);
+    state.prompt_end = state.cache->length + int(row.tokens.size());
     rows_.push_back(state);
   }
   if (ResidentDecode::supported(model)) resident_.emplace(model);
@@ -71,6 +72,7 @@ Job::Progress DecodeJob::advance() {
   }
   take_verdict();
   if (!any_active() && !awaiting_) {
+    give_back();
     done_(nullptr);
     return Progress::done;
   }
@@ -131,7 +133,6 @@ void DecodeJob::prefill_step() {
     }
   }
   if (!prefill_.done()) return;
-  for (Row& row : rows_) row.prompt_end = row.cache->length;
   sample({first_logits_->data(), DType::f32, int64_t(rows_.size()), model.config().vocab_size},
          rows_to_launch());
   // Given back when the download behind its last use has been waited for; see deliver().
@@ -150,6 +151,8 @@ void DecodeJob::launch() {
     const Tensor logits = forward(some);
     backend.copy(static_cast<char*>(gathered->data()) + first * row_bytes, logits.data, logits.bytes());
   }
+  // What the device holds is the last slice, and nobody advances it.
+  resident_rows_.clear();
   sample({gathered->data(), DType::f32, int64_t(rows.size()), session_.model().config().vocab_size}, rows);
   backend.synchronize();
 }
@@ -273,6 +276,12 @@ void DecodeJob::finish(Row& row) {
   session_.model().blocks().truncate(*row.cache, row.prompt_end + std::max(row.generated - 1, 0));
 }
 
+void DecodeJob::give_back() {
+  flights_.clear();
+  resident_.reset();
+  for (auto* buffer : {&first_logits_, &seen_, &token_buffer_, &logprob_buffer_}) buffer->reset();
+}
+
 void DecodeJob::verdict(std::vector<bool> stop) {
   const std::scoped_lock lock(verdict_mutex_);
   verdict_ = std::move(stop);
@@ -287,6 +296,7 @@ void DecodeJob::fail(std::exception_ptr error) noexcept {
       if (row.active) finish(row);
     }
   }
+  give_back();
   done_(error);
 }
 

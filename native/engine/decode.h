@@ -80,6 +80,9 @@ class DecodeJob : public Job {
   uint8_t* seen_for(std::span<const size_t> rows);
   void deliver();
   void finish(Row& row);
+  /// Returns all that belongs to the backend: whoever asks for verdicts may hold the job for longer
+  /// than the backend lives.
+  void give_back();
   std::vector<size_t> rows_to_launch() const;
   bool any_active() const;
 

@@ -21,11 +21,21 @@ SequenceCache& Session::at(int handle) {
   return it->second;
 }
 
-void Session::create(int handle) { sequences_.emplace(handle, SequenceCache{}); }
+void Session::require_new(int handle) const {
+  if (sequences_.contains(handle)) {
+    throw Error(ErrorKind::invalid_argument,
+                "Sequence " + std::to_string(handle) + " exists already: release it first");
+  }
+}
+
+void Session::create(int handle) {
+  require_new(handle);
+  sequences_.emplace(handle, SequenceCache{});
+}
 
 void Session::fork(int source, int handle) {
-  SequenceCache copy = model_.blocks().fork(at(source));
-  sequences_.emplace(handle, std::move(copy));
+  require_new(handle);
+  sequences_.emplace(handle, model_.blocks().fork(at(source)));
 }
 
 void Session::truncate(int handle, int length) { model_.blocks().truncate(at(handle), length); }

@@ -18,6 +18,7 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
+  /// An empty sequence. Throws invalid_argument where the handle is taken; so does fork().
   void create(int handle);
   void fork(int source, int handle);
   void truncate(int handle, int length);
@@ -26,6 +27,8 @@ class Session {
   Model& model() { return model_; }
 
  private:
+  void require_new(int handle) const;
+
   Model& model_;
   std::unordered_map<int, SequenceCache> sequences_;
 };
