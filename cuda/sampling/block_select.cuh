@@ -8,8 +8,9 @@
 
 namespace komt::kernels {
 
-// One row has one block, as large as a block can be: its passes over the row are bound by latency.
-inline constexpr int kSampleThreads = 1024;
+// One row has one block. Its passes are bound by latency, which asks for many threads, and its barriers
+// by their number, which asks for few; at 512 every thread may have 128 registers.
+inline constexpr int kSampleThreads = 512;
 inline constexpr int kSampleWarps = kSampleThreads / 32;
 
 using Amount = unsigned long long;
@@ -116,7 +117,7 @@ __device__ __forceinline__ int for_each_match(SelectShared& shared, int count, M
     const unsigned votes = __ballot_sync(kFullWarp, matches);
     if (lane == 0) shared.warp_counts[buffer][warp] = __popc(votes);
     __syncthreads();
-    const int counted = shared.warp_counts[buffer][lane];
+    const int counted = lane < kSampleWarps ? shared.warp_counts[buffer][lane] : 0;
     const int before = warp_sum(lane < warp ? counted : 0);
     if (matches) visit(total + before + __popc(votes & ((1u << lane) - 1)), i);
     total += warp_sum(counted);

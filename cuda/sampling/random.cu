@@ -76,7 +76,7 @@ __device__ __forceinline__ float log_probability(CandidateShared& shared, const 
   return (score - c.top) - static_cast<float>(log(sum));
 }
 
-__global__ void __launch_bounds__(kSampleThreads)
+__global__ void __launch_bounds__(kSampleThreads, 1)
     sample_random_kernel(SampleArgs args, RandomWorkspace workspace) {
   KOMT_SHARED(CandidateShared, shared, );
   KOMT_SHARED(std::uint32_t, warp_keys, [kSampleWarps]);

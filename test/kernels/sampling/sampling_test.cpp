@@ -214,7 +214,7 @@ KOMT_KERNEL_TEST(draw_sizes) {
 
 KOMT_KERNEL_TEST(draw_filters) {
   for (const bool ties : {false, true}) {
-    Rows rows = random_rows(4, 3000, 2, ties ? 8 : 9);
+    Rows rows = random_rows(2, 3000, 2, ties ? 8 : 9);
     if (ties) with_ties(rows);
     const auto filter = [&](const char* what, auto change) {
       SamplingSettings settings = drawing();
@@ -251,10 +251,13 @@ KOMT_KERNEL_TEST(draw_survivors) {
     Case c("top_p %g", double(e.top_p));
     Rows rows;
     rows.vocab = 4;
-    for (int row = 0; row < 60; ++row) {
+    // A step for every twentieth of [0, 1): no survivor has less than a tenth of it.
+    for (int row = 0; row < 20; ++row) {
       rows.logits.push_back({});
       for (const float p : probabilities) rows.logits.back().push_back(std::log(p));
-      rows.streams.push_back({1, 0, std::uint32_t(row)});
+      Stream stream{1, 0, 0};
+      while (int(uniform(rows.seed, stream) * 20) != row) ++stream.step;
+      rows.streams.push_back(stream);
     }
     SamplingSettings settings = drawing();
     settings.top_p = e.top_p;
