@@ -35,6 +35,9 @@ namespace {
 // The sanitizer's frames are several times larger.
 constexpr std::size_t kStackBytes = KOMT_EMULATOR_ASAN ? 256 * 1024 : 64 * 1024;
 
+// Every finding of the address sanitizer takes milliseconds to word.
+constexpr unsigned kMostFaults = 32;
+
 #if KOMT_EMULATOR_ASAN
 struct HostStack {
   void* bottom = nullptr;
@@ -90,6 +93,7 @@ void Block::prepare(const KernelLaunch& launch, uint3 index) {
   exited_ = 0;
   abandoned_ = false;
   waited_for_grid_ = false;
+  faults_ = 0;
   error_ = cudaSuccess;
   spins_ = 0;
   if (dim_.x != launch.block.x || dim_.y != launch.block.y || dim_.z != launch.block.z) {
@@ -287,6 +291,11 @@ Fiber* Block::take(unsigned warp, unsigned lane) {
 }
 
 Fiber* Block::pick() {
+  if (faults_ > kMostFaults) {
+    abandoned_ = true;
+    error_ = cudaErrorIllegalAddress;
+    return nullptr;
+  }
   if (ready_warps_ == 0) return nullptr;
   unsigned warp = last_warp_;
   if (schedule_ == Schedule::kInOrder) {

@@ -117,6 +117,8 @@ class Block {
   // Called in grid_dependency_wait() by each thread.
   void note_grid_wait() { waited_for_grid_ = true; }
   void spin(SourceLocation where);
+  // An access was forbidden, yet the thread goes on. A block with many such is given up.
+  void count_fault() { ++faults_; }
 
   const KernelLaunch* launch() const { return launch_; }
   uint3 index() const { return index_; }
@@ -161,6 +163,7 @@ class Block {
   bool ahead_ = false;
   bool abandoned_ = false;
   bool waited_for_grid_ = false;
+  unsigned faults_ = 0;
   cudaError_t error_ = cudaSuccess;
 
   std::unique_ptr<Fiber[]> fibers_;

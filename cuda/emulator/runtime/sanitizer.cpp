@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string>
 
+#include "emulator/runtime/block.h"
 #include "emulator/runtime/report.h"
 #include "emulator/runtime/virtual_memory.h"
 
@@ -35,15 +36,17 @@ void on_address_report(const char* text) {
   komt::emulator::report(komt::emulator::Check::kOutOfBounds, komt::emulator::kNowhere,
                          "address sanitizer: %s at %s", name.c_str(),
                          first_source_line(text).c_str());
+  if (komt::emulator::current_block != nullptr) komt::emulator::current_block->count_fault();
 }
 
 }  // namespace
 
 extern "C" {
 
-// Kernels go on after a finding; leaks are the host program's own business.
+// Kernels go on after a finding, and the same place is found again under the next seed; leaks are
+// the host program's own business.
 const char* __asan_default_options() {
-  return "halt_on_error=0:detect_leaks=0:allow_user_segv_handler=1";
+  return "halt_on_error=0:suppress_equal_pcs=0:detect_leaks=0:allow_user_segv_handler=1";
 }
 
 void __ubsan_get_current_report_data(const char** kind, const char** message, const char** file,
