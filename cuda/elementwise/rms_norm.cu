@@ -4,7 +4,7 @@
 // (4.3 TB/s), fp16 out: 2,048 rows of 4,096 (7B) are 50 MB, 11.7 us; of 5,120 (13B) 63 MB, 14.6 us.
 // One decode row is 30 KB: all latency. So a row is read once, into registers, with every load of a
 // thread issued before the first is used (5 x 16 bytes x 256 threads = 20 KB in flight per block for
-// 5,120; at 34 registers or so, eight blocks live on an SM). The order of summation depends on `hidden` alone.
+// 5,120; at 40 registers six blocks live on an SM). The order of summation depends on `hidden` alone.
 #include "elementwise/rms_norm.h"
 
 #include "common/dispatch.cuh"

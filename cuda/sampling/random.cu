@@ -2,9 +2,10 @@
 //
 // Bytes: the row is read once to prepare it, three times for top-k and once to list what is left; then
 // lists of what top-k left. For 32,000 ids that is 0.8 MB of L2 traffic at the rate of one SM (some
-// 100 GB/s): 8 us, and about as much for some forty barriers of a block, against 3.1 ms (7B) and 6.0
-// ms (13B) for the step's weights at 4.3 TB/s: below 1% of it. Without top-k every filter passes over
-// all ids; 262,144 of them then take some 200 us, which more blocks per row would divide.
+// 100 GB/s): an estimated 8 us, and about as much for a hundred or so barriers of a block, against 3.1
+// ms (7B) and 6.0 ms (13B) for the step's weights at 4.3 TB/s: below 1% of it. Without top-k every
+// filter passes over all ids; 262,144 of them then take an estimated 200 us, which more blocks per row
+// would divide.
 #include <cmath>
 
 #include "common/launch.cuh"
