@@ -32,7 +32,7 @@ struct Watch {
   std::atomic<bool> overdue{false};
   // Seen by the watchdog alone.
   std::uint64_t last_switches = 0;
-  std::chrono::steady_clock::time_point since{};
+  std::chrono::duration<double> standing_still{};
   std::unique_ptr<unsigned char[]> alternate_stack;
 };
 
@@ -46,10 +46,11 @@ Watches& watches() {
   return *watches;
 }
 
+// Counts its own rounds, not the clock: a machine that was suspended has wasted nobody's time.
 void stand_watch() {
-  using Clock = std::chrono::steady_clock;
+  constexpr std::chrono::milliseconds kRound(100);
   for (;;) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    std::this_thread::sleep_for(kRound);
     const double limit = settings().watchdog_seconds;
     const std::lock_guard lock(watches().mutex);
     for (Watch* watch : watches().all) {
@@ -57,12 +58,14 @@ void stand_watch() {
       const std::uint64_t switches = block != nullptr ? block->switches() : 0;
       if (block == nullptr || switches != watch->last_switches) {
         watch->last_switches = switches;
-        watch->since = Clock::now();
-      } else if (std::chrono::duration<double>(Clock::now() - watch->since).count() > limit) {
-        watch->overdue = true;
-        watch->since = Clock::now();
-        pthread_kill(watch->thread, kWakeSignal);
+        watch->standing_still = {};
+        continue;
       }
+      watch->standing_still += kRound;
+      if (watch->standing_still.count() <= limit) continue;
+      watch->standing_still = {};
+      watch->overdue = true;
+      pthread_kill(watch->thread, kWakeSignal);
     }
   }
 }
