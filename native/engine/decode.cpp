@@ -277,6 +277,14 @@ void DecodeJob::finish(Row& row) {
 }
 
 void DecodeJob::give_back() {
+  if (!flights_.empty()) {
+    // Steps nobody wants any more may still be under way, on memory that is about to be given back.
+    try {
+      session_.model().output_backend().synchronize();
+    } catch (const Error&) {
+      // The device is lost, and nothing runs on it any more.
+    }
+  }
   flights_.clear();
   resident_.reset();
   for (auto* buffer : {&first_logits_, &seen_, &token_buffer_, &logprob_buffer_}) buffer->reset();

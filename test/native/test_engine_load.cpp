@@ -1,0 +1,192 @@
+// Loading: every way a checkpoint may lie in a file, and what happens when it is not what it says.
+#include "engine_support.h"
+
+namespace komt::test {
+namespace {
+
+std::vector<float> logits_of(const TinyCheckpoint& checkpoint, int backends = 1, int readers = 2) {
+  Engine engine;
+  const Failure failure = load(engine, checkpoint.config, checkpoint.sources,
+                               cpu_backends(1, backends), readers);
+  CHECK_THAT(!failure.failed, failure.message);
+  const auto session = engine.open_session();
+  create(engine, session, {1, 2});
+  const Forwarded out = forward(engine, session, {{1, random_tokens(70, 5)}, {2, random_tokens(9, 6)}});
+  CHECK_THAT(!out.failure.failed, out.failure.message);
+  CHECK(out.logits.size() == size_t(79 * 97));
+  for (const float x : out.logits) {
+    if (!std::isfinite(x)) return {kNaN};
+  }
+  return out.logits;
+}
+
+TEST("engine load: types and strides do not change the model") {
+  for (const bool biases : {false, true}) {
+    const std::vector<float> expected = logits_of(TinyCheckpoint(tiny_config(), {}, biases));
+    for (const DType dtype : {DType::f32, DType::f16, DType::bf16, DType::f64}) {
+      for (const Layout layout :
+           {Layout::plain, Layout::padded_rows, Layout::transposed, Layout::sparse}) {
+        const TinyCheckpoint checkpoint(
+            tiny_config(), [=](Slot, int) { return Storing{dtype, layout}; }, biases);
+        CHECK_THAT(logits_of(checkpoint) == expected,
+                   std::string(name_of(dtype)) + ", layout " + std::to_string(int(layout)));
+      }
+    }
+    // Each tensor in its own way.
+    const TinyCheckpoint mixed(
+        tiny_config(),
+        [](Slot slot, int layer) {
+          const DType types[] = {DType::f32, DType::f16, DType::bf16, DType::f64};
+          return Storing{types[(int(slot) + layer) % 4], Layout((int(slot) / 2 + layer) % 4)};
+        },
+        biases);
+    CHECK(logits_of(mixed, 1, 5) == expected);
+    // Another seed is another model: the comparison can fail.
+    CHECK(logits_of(TinyCheckpoint(tiny_config(), {}, biases, 2)) != expected);
+  }
+}
+
+TEST("engine load: weights kept in half precision are the same where they are exact") {
+  const std::vector<float> expected = logits_of(TinyCheckpoint());
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    ModelConfig config = tiny_config();
+    config.dtype = dtype;
+    for (const DType stored : {DType::f32, DType::f16, DType::bf16, DType::f64}) {
+      const TinyCheckpoint checkpoint(config, [=](Slot, int) { return Storing{stored}; });
+      CHECK_THAT(logits_of(checkpoint) == expected,
+                 std::string(name_of(stored)) + " kept as " + name_of(dtype));
+    }
+  }
+}
+
+TEST("engine load: layers over two backends, tied embeddings at both ends") {
+  for (const bool tied : {false, true}) {
+    ModelConfig config = tiny_config();
+    config.tie_word_embeddings = tied;
+    const TinyCheckpoint checkpoint(config);
+    CHECK(logits_of(checkpoint, 2) == logits_of(checkpoint, 1));
+  }
+}
+
+TEST("engine load: progress ends at the sum of all tensors") {
+  const TinyCheckpoint checkpoint;
+  uint64_t bytes = 0;
+  for (const WeightSource& s : checkpoint.sources) {
+    uint64_t elements = 1;
+    for (const int64_t n : s.shape) elements *= uint64_t(n);
+    bytes += elements * 4;
+  }
+  Engine engine;
+  uint64_t last = 0;
+  size_t calls = 0;
+  bool rising = true;
+  const Failure failure =
+      load(engine, checkpoint.config, checkpoint.sources, cpu_backends(), 4,
+           [&](const LoadProgress& p) {
+             rising = rising && p.bytes_loaded > last && p.bytes_total == bytes && p.name;
+             last = p.bytes_loaded;
+             ++calls;
+           });
+  CHECK(!failure.failed && rising && last == bytes && calls == checkpoint.sources.size());
+}
+
+/// After a failure the engine answers, and says that it holds no model.
+void check_unloaded(Engine& engine) {
+  const auto session = engine.open_session();
+  create(engine, session, {1});
+  CHECK(forward(engine, session, {{1, {1, 2}}}).failure.is(ErrorKind::disposed));
+}
+
+TEST("engine load: a wrong shape is named") {
+  TinyCheckpoint checkpoint;
+  for (const size_t i : {size_t(0), size_t(1), size_t(6)}) {
+    std::vector<WeightSource> sources = checkpoint.sources;
+    sources[i].shape[0] += 1;
+    Engine engine;
+    const Failure failure = load(engine, checkpoint.config, sources);
+    CHECK(failure.is(ErrorKind::checkpoint) && failure.subject == sources[i].name &&
+          failure.file == checkpoint.path);
+    check_unloaded(engine);
+  }
+}
+
+TEST("engine load: a tensor without a place, or of a layer that is not there") {
+  TinyCheckpoint checkpoint;
+  std::vector<WeightSource> sources = checkpoint.sources;
+  sources.back().layer = 2;
+  Engine engine;
+  const Failure failure = load(engine, checkpoint.config, sources);
+  CHECK(failure.is(ErrorKind::checkpoint) && failure.subject == sources.back().name);
+  check_unloaded(engine);
+}
+
+TEST("engine load: a truncated file, a file that is not there") {
+  TinyCheckpoint checkpoint;
+  for (const size_t cut : {size_t(1), checkpoint.size() / 2, checkpoint.size()}) {
+    checkpoint.write(checkpoint.size() - cut);
+    Engine engine;
+    const Failure failure = load(engine, checkpoint.config, checkpoint.sources, cpu_backends(), 3);
+    CHECK(failure.is(ErrorKind::checkpoint) && failure.file == checkpoint.path &&
+          !failure.subject.empty());
+    check_unloaded(engine);
+  }
+  std::vector<WeightSource> sources = checkpoint.sources;
+  for (WeightSource& s : sources) s.file += ".missing";
+  Engine engine;
+  const Failure failure = load(engine, checkpoint.config, sources);
+  CHECK(failure.is(ErrorKind::checkpoint) && failure.file == checkpoint.path + ".missing");
+  check_unloaded(engine);
+}
+
+TEST("engine load: cancelled while it reads") {
+  const TinyCheckpoint checkpoint;
+  Engine engine;
+  const Failure failure = load(engine, checkpoint.config, checkpoint.sources, cpu_backends(), 2,
+                               [&](const LoadProgress&) { engine.cancel_load(); });
+  CHECK(failure.is(ErrorKind::aborted));
+  check_unloaded(engine);
+}
+
+TEST("engine load: a backend that cannot be created") {
+  const TinyCheckpoint checkpoint;
+  Engine engine;
+  const Failure failure =
+      load(engine, checkpoint.config, checkpoint.sources,
+           []() -> std::vector<std::unique_ptr<Backend>> {
+             throw Error(ErrorKind::device, "no such device");
+           });
+  CHECK(failure.is(ErrorKind::device));
+  check_unloaded(engine);
+}
+
+TEST("engine load: disposed before, while and after") {
+  const TinyCheckpoint checkpoint;
+  for (int round = 0; round < 6; ++round) {
+    Engine engine;
+    Mailbox<Failure> done;
+    const auto start = [&] {
+      engine.load({checkpoint.config, checkpoint.sources, 2}, cpu_backends(), even_placer(2),
+                  [](const LoadProgress&) {},
+                  [&](std::exception_ptr error) { done.put(Failure::of(error)); });
+    };
+    if (round % 3 == 0) {
+      engine.dispose();
+      start();
+      CHECK(done.get().is(ErrorKind::disposed));
+    } else if (round % 3 == 1) {
+      start();
+      engine.dispose();
+      const Failure failure = done.get();
+      CHECK(!failure.failed || failure.is(ErrorKind::aborted) || failure.is(ErrorKind::disposed));
+    } else {
+      start();
+      CHECK(!done.get().failed);
+      engine.dispose();
+      const auto session = engine.open_session();
+      CHECK(forward(engine, session, {{1, {1}}}).failure.is(ErrorKind::disposed));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace komt::test
