@@ -64,6 +64,11 @@ async function converse(loaded: LoadedModel, flags: ChatFlags): Promise<void> {
     if (running) running.abort();
     else lines.close();
   };
+  // Newer versions of Node throw when a closed interface is asked to prompt.
+  let open = true;
+  lines.on('close', () => {
+    open = false;
+  });
   lines.on('SIGINT', onInterrupt);
   process.on('SIGINT', onInterrupt);
   try {
@@ -80,7 +85,7 @@ async function converse(loaded: LoadedModel, flags: ChatFlags): Promise<void> {
         running = null;
         messages.push({ role: 'assistant', content: reply });
       }
-      lines.prompt();
+      if (open) lines.prompt();
     }
   } finally {
     process.off('SIGINT', onInterrupt);
