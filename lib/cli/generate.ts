@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import { InvalidArgumentError, TextStreamer } from 'komt';
-import { interruptible } from './interrupt.js';
+import { interruptSignal } from './interrupt.js';
 import {
   addLoadOptions,
   addSamplingOptions,
@@ -38,8 +38,8 @@ export function addGenerateCommand(program: Command): void {
     .option('--stats', 'print tokens/s and the device when done (on stderr)')
     .action(async (argument: string | undefined, flags: GenerateFlags) => {
       const prompt = readPrompt(argument);
-      const interrupt = interruptible();
-      const { model, tokenizer, loadSeconds } = await loadModel(flags, interrupt.signal);
+      const signal = interruptSignal();
+      const { model, tokenizer, loadSeconds } = await loadModel(flags, signal);
       try {
         const clock = new AnswerClock();
         const streamer = new TextStreamer(tokenizer, {
@@ -52,7 +52,7 @@ export function addGenerateCommand(program: Command): void {
           ...samplingOptions(flags),
           tokenizer,
           streamer,
-          signal: interrupt.signal,
+          signal,
         });
         if (flags.stats || flags.verbose) {
           console.error(`\n${clock.summary(model)}; loaded in ${loadSeconds.toFixed(2)} s`);

@@ -1,4 +1,5 @@
-import type { Checkpoint, TensorEntry } from '../checkpoint/types.js';
+import { requireTensor } from '../checkpoint/open.js';
+import type { Checkpoint } from '../checkpoint/types.js';
 import { CheckpointError, UnsupportedModelError } from '../errors.js';
 import {
   type ComputeDType,
@@ -133,17 +134,8 @@ export function weightSources(
   checkpoint: Checkpoint,
 ): NativeWeightSource[] {
   return wantedTensors(config).map(({ slot, layer, name }) => {
-    const entry = findTensor(checkpoint, name, slot, config);
-    const expected = expectedShape(config, slot);
-    if (entry.shape.length !== expected.length || entry.shape.some((n, i) => n !== expected[i])) {
-      throw new CheckpointError(`Tensor ${name} has the wrong shape`, {
-        file: entry.file,
-        subject: name,
-        expected: `[${expected.join(', ')}] by config.json`,
-        found: `[${entry.shape.join(', ')}]`,
-        remedy: 'config.json and weights must come from the same model.',
-      });
-    }
+    const stored = storedName(checkpoint, name, slot, config);
+    const entry = requireTensor(checkpoint, stored, expectedShape(config, slot));
     if (!LOADABLE.has(entry.dtype)) {
       throw new CheckpointError(`Tensor ${name} has a type that cannot be loaded`, {
         file: entry.file,
@@ -159,15 +151,16 @@ export function weightSources(
 }
 
 /** Some exports drop the `model.` prefix. */
-function findTensor(
+function storedName(
   checkpoint: Checkpoint,
   name: string,
   slot: SlotName,
   config: PretrainedConfig,
-): TensorEntry {
+): string {
   const { tensors } = checkpoint;
-  const entry = tensors.get(name) ?? tensors.get(name.replace(/^model\./, ''));
-  if (entry) return entry;
+  for (const candidate of [name, name.replace(/^model\./, '')]) {
+    if (tensors.has(candidate)) return candidate;
+  }
   const layers = [...tensors.keys()].filter((key) => key.endsWith('input_layernorm.weight')).length;
   throw new CheckpointError(`Tensor ${name} is missing`, {
     file: checkpoint.files.length === 1 ? checkpoint.files[0] : undefined,

@@ -242,8 +242,6 @@ class Backend {
   // ---- weights ----------------------------------------------------------------------------------
   virtual std::unique_ptr<Weight> create_weight(DType dtype, int64_t rows, int64_t cols,
                                                 const char* name) = 0;
-  /// Bytes that create_weight would take.
-  virtual uint64_t weight_bytes(DType dtype, int64_t rows, int64_t cols) const = 0;
   /// Row i of `source` (host memory, contiguous [count, cols] of type source_dtype) becomes row
   /// first + i * step of the weight, converted to its type. Thread-safe for disjoint rows.
   virtual void store_rows(Weight& weight, int64_t first, int64_t step, const void* source,

@@ -107,9 +107,6 @@ class DeferredBackend : public Backend {
     inner_->store_rows(*weight, 0, 1, zeros.data(), DType::f32, rows);
     return weight;
   }
-  uint64_t weight_bytes(DType dtype, int64_t rows, int64_t cols) const override {
-    return inner_->weight_bytes(dtype, rows, cols);
-  }
   void store_rows(Weight& weight, int64_t first, int64_t step, const void* source,
                   DType source_dtype, int64_t count) override {
     inner_->store_rows(weight, first, step, source, source_dtype, count);

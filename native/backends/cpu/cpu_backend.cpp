@@ -98,9 +98,6 @@ class CpuBackend : public Backend {
   // ---- weights ----------------------------------------------------------------------------------
   std::unique_ptr<Weight> create_weight(DType dtype, int64_t rows, int64_t cols,
                                         const char* name) override;
-  uint64_t weight_bytes(DType dtype, int64_t rows, int64_t cols) const override {
-    return uint64_t(rows) * uint64_t(CpuWeight::stride_of(cols)) * size_of(dtype);
-  }
   void store_rows(Weight& weight, int64_t first, int64_t step, const void* source,
                   DType source_dtype, int64_t count) override;
 

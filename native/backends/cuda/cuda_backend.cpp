@@ -165,10 +165,6 @@ class CudaBackend : public Backend {
     return weight;
   }
 
-  uint64_t weight_bytes(DType dtype, int64_t rows, int64_t cols) const override {
-    return uint64_t(rows) * uint64_t(cols) * size_of(dtype);
-  }
-
   void store_rows(Weight& weight, int64_t first, int64_t step, const void* source,
                   DType source_dtype, int64_t count) override {
     weight_staging_.store_rows(data_of(weight), weight.dtype(), weight.cols(), first, step, source,
