@@ -81,7 +81,10 @@ int main(int argc, char** argv) {
     std::vector<std::unique_ptr<Weight>> weights;
     for (int i = 0; i < 4; ++i) {
       weights.push_back(backend->create_weight(dtype, rows, cols, "benchmark"));
-      backend->store_rows(*weights.back(), 0, 1, source.data(), DType::f32, rows);
+      const auto writer = backend->open_writer();
+      const size_t bytes = source.size() * sizeof(float);
+      std::memcpy(writer->reserve(bytes), source.data(), bytes);
+      writer->store_rows(*weights.back(), 0, 1, DType::f32, rows);
     }
     for (const int64_t tokens : {1, 2, 4, 8, 32, 256}) {
       auto x = normal(size_t(tokens * cols));

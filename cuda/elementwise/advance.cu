@@ -16,8 +16,8 @@ __global__ void __launch_bounds__(kThreads, 1) advance_step_kernel(AdvanceArgs a
   ptx::grid_dependency_wait();
   const std::uint32_t step = args.ring ? *args.ring_next : 0;
   for (int row = threadIdx.x; row < args.rows; row += kThreads) {
-    const std::int32_t token = args.sampled[row];
-    args.tokens[row] = token;
+    const std::int32_t token = args.sampled ? args.sampled[row] : 0;
+    if (args.sampled && args.tokens) args.tokens[row] = token;
     if (args.positions) ++args.positions[row];
     if (args.rope_rows) ++args.rope_rows[row];
     if (args.kv_lengths) ++args.kv_lengths[row];
@@ -41,8 +41,9 @@ __global__ void __launch_bounds__(kThreads, 1) advance_step_kernel(AdvanceArgs a
 }  // namespace
 
 cudaError_t advance_step(const AdvanceArgs& args, cudaStream_t stream) {
-  if (args.rows < 0 || (args.ring != nullptr && (args.ring_slots < 1 || args.ring_count == nullptr ||
-                                                 args.ring_next == nullptr))) {
+  if (args.rows < 0) return cudaErrorInvalidValue;
+  if (args.ring != nullptr && (args.sampled == nullptr || args.ring_slots < 1 ||
+                               args.ring_count == nullptr || args.ring_next == nullptr)) {
     return cudaErrorInvalidValue;
   }
   if (args.rows == 0) return cudaSuccess;

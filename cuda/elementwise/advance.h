@@ -6,8 +6,8 @@ namespace komt::kernels {
 
 /// What turns a finished decode step into the next one without the host: the sampled ids become the
 /// next tokens, and positions, cache lengths, rotary rows and random-number steps grow by one. With a
-/// ring, the ids are also put where the host can poll them. One row per sequence; any array but
-/// `tokens` and `sampled` may be null.
+/// ring, the ids are also put where the host can poll them. One row per sequence; any array may be
+/// null.
 struct AdvanceArgs {
   const std::int32_t* sampled = nullptr;  ///< [rows] of the finished step
   std::int32_t* tokens = nullptr;         ///< [rows] of the next step
@@ -23,7 +23,8 @@ struct AdvanceArgs {
 };
 
 /// Step s lies in slot s % ring_slots once ring_count > s; the host must have taken step
-/// s - ring_slots by then. cudaErrorInvalidValue for rows < 0, or a ring without its counters.
+/// s - ring_slots by then. cudaErrorInvalidValue for rows < 0, or a ring without ids or
+/// its counters.
 cudaError_t advance_step(const AdvanceArgs& args, cudaStream_t stream);
 
 }  // namespace komt::kernels

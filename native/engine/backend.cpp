@@ -26,6 +26,10 @@ std::unique_ptr<Readback> Backend::read_back(const void* source, size_t bytes) {
   return std::make_unique<FinishedReadback>(std::move(copy));
 }
 
+std::unique_ptr<TokenRing> Backend::create_token_ring(int) {
+  throw Error(ErrorKind::internal, name() + " has no token ring");
+}
+
 void Backend::advance(const AdvanceArgs&) {
   throw Error(ErrorKind::internal, name() + " does not advance batches by itself");
 }

@@ -43,7 +43,7 @@ class Buffer {
 };
 
 /// A weight matrix [rows, cols] = [out_features, in_features] in whatever layout its backend likes.
-/// Filled by Backend::store_rows, read by Backend::linear and Backend::embed.
+/// Filled through a WeightWriter, read by Backend::linear and Backend::embed.
 class Weight {
  public:
   virtual ~Weight() = default;
@@ -58,6 +58,22 @@ class Weight {
   int64_t cols_;
 };
 
+/// One reading thread's way into weights. A file is read straight into memory that the backend takes
+/// rows from, and a piece is converted while the next one is read. Must not outlive its backend.
+class WeightWriter {
+ public:
+  virtual ~WeightWriter() = default;
+  /// Host memory for the next piece, of at least `bytes`; waits while the backend still reads from it.
+  virtual char* reserve(size_t bytes) = 0;
+  /// Row i of the memory reserved last (contiguous [count, weight.cols] of type source_dtype) becomes
+  /// row first + i * step of the weight, converted to its type. Several writers may store disjoint
+  /// rows of one weight at the same time.
+  virtual void store_rows(Weight& weight, int64_t first, int64_t step, DType source_dtype,
+                          int64_t count) = 0;
+  /// Returns when everything stored is in place.
+  virtual void finish() = 0;
+};
+
 /// Bytes on their way to the host.
 class Readback {
  public:
@@ -65,6 +81,18 @@ class Readback {
   /// The bytes; waits until they are there. Valid while this object lives.
   virtual const void* wait() = 0;
 };
+
+/// Where a backend puts the tokens that each step has chosen, for the host to pick up: no copy stands
+/// in the queue between two steps. Must not outlive its backend.
+class TokenRing {
+ public:
+  virtual ~TokenRing() = default;
+  /// The tokens, int32 [rows], of the next advance() enqueued with this ring. At most kTokenRingSlots
+  /// are out at a time, and none when `rows` changes.
+  virtual std::unique_ptr<Readback> next(int rows) = 0;
+};
+
+inline constexpr int kTokenRingSlots = 4;
 
 /// Recorded operations that can be run again as they are, on the same memory.
 class Graph {
@@ -74,8 +102,8 @@ class Graph {
 };
 
 struct Capabilities {
-  /// Operations return before they are done, and advance() is there: decode runs steps ahead of the
-  /// host, the sampled tokens feeding the next step on the device.
+  /// Operations return before they are done, and advance() and a token ring are there: decode runs
+  /// steps ahead of the host, the sampled tokens feeding the next step on the device.
   bool asynchronous = false;
   /// The key/value cache may be reallocated larger (host memory); otherwise it is sized once.
   bool growable_cache = false;
@@ -181,33 +209,38 @@ struct SamplingParams {
   float repetition_penalty = 1.0f;
 };
 
-/// One row of a sampling call; host memory, read before the call returns.
-struct SampleRow {
-  uint64_t stream_hash = 0;  ///< identity of the sequence for the random numbers
-  uint32_t stream_lane = 0;
-  uint32_t step = 0;         ///< index of the new token
-  bool mask_eos = false;     ///< eos may not be chosen yet (min_new_tokens)
+/// What a sampling call has to know of its rows. All arrays are in the backend's memory, so that a
+/// recorded call can be replayed for the next step.
+struct SampleRows {
+  int count = 0;
+  const uint64_t* stream_hashes = nullptr;  ///< [count] identity of the sequence for the random numbers
+  const uint32_t* stream_lanes = nullptr;   ///< [count]
+  const uint32_t* steps = nullptr;          ///< [count] index of the new token
+  const uint32_t* min_steps = nullptr;      ///< [count] eos may not be chosen while steps is below it
+  const int32_t* eos_token_ids = nullptr;   ///< [num_eos]
+  int num_eos = 0;
 };
 
 struct SampleArgs {
   Tensor logits;                            ///< float32 [rows, vocab]; may be overwritten
   const SamplingParams* params = nullptr;
-  std::span<const SampleRow> rows;          ///< one per row of logits
-  std::span<const int32_t> eos_token_ids;
+  SampleRows rows;
   uint64_t seed = 0;
   uint8_t* seen = nullptr;                  ///< [rows, vocab] 1 = id occurred; the chosen id is marked. None if no penalty
   int32_t* tokens = nullptr;                ///< [rows] out, backend memory
   float* logprobs = nullptr;                ///< [rows] out, backend memory, or none
 };
 
-/// Turns a decode batch into the next step's without the host. One token a sequence; all arrays are
-/// [rows], in the backend's memory.
+/// Turns a decode step's state into the next one's without the host. One token a sequence; all arrays
+/// are [rows], in the backend's memory.
 struct AdvanceArgs {
-  const int32_t* sampled = nullptr;  ///< become the next tokens
+  const int32_t* sampled = nullptr;  ///< become the next tokens; none where they come from elsewhere
   int32_t* tokens = nullptr;
   int32_t* positions = nullptr;      ///< these three grow by one
   int32_t* rope_rows = nullptr;
   int32_t* kv_lengths = nullptr;
+  uint32_t* steps = nullptr;         ///< of SampleRows, too; or none
+  TokenRing* ring = nullptr;         ///< gets `sampled`; or none
   int rows = 0;
 };
 
@@ -242,10 +275,8 @@ class Backend {
   // ---- weights ----------------------------------------------------------------------------------
   virtual std::unique_ptr<Weight> create_weight(DType dtype, int64_t rows, int64_t cols,
                                                 const char* name) = 0;
-  /// Row i of `source` (host memory, contiguous [count, cols] of type source_dtype) becomes row
-  /// first + i * step of the weight, converted to its type. Thread-safe for disjoint rows.
-  virtual void store_rows(Weight& weight, int64_t first, int64_t step, const void* source,
-                          DType source_dtype, int64_t count) = 0;
+  /// Any thread. Throws out_of_memory.
+  virtual std::unique_ptr<WeightWriter> open_writer() = 0;
 
   // ---- operations -------------------------------------------------------------------------------
   /// output[t] = table[batch.tokens[t]], float32 [tokens, hidden].
@@ -257,7 +288,8 @@ class Backend {
   /// output[i] = input[rows[i]]; float32, `rows` in backend memory.
   virtual void gather_rows(Tensor input, const int32_t* rows, Tensor output) = 0;
   virtual void sample(const SampleArgs& args) = 0;
-  /// Asynchronous backends only.
+  /// Asynchronous backends only, as the next one. `max_rows` of a step.
+  virtual std::unique_ptr<TokenRing> create_token_ring(int max_rows);
   virtual void advance(const AdvanceArgs& args);
   /// Records what `record` enqueues instead of running it; it may call operations only, each of which
   /// has run before with the same shapes, so that nothing is allocated. Null where not supported.

@@ -1,6 +1,7 @@
 #include "engine/decode.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "engine/error.h"
@@ -36,10 +37,12 @@ DecodeJob::DecodeJob(Session& session, DecodeOptions options, OnStep on_step, Do
     state.prompt_end = state.cache->length + int(row.tokens.size());
     rows_.push_back(state);
   }
-  if (ResidentDecode::supported(model)) resident_.emplace(model);
   first_logits_ = backend.allocate(count * vocab * sizeof(float), "logits");
   token_buffer_ = backend.allocate(count * sizeof(int32_t), "sampled tokens");
   if (options_.logprobs) logprob_buffer_ = backend.allocate(count * sizeof(float), "log-probabilities");
+  sample_state_.emplace(backend, int(count), options_.eos_token_ids,
+                        uint32_t(std::max(options_.min_new_tokens, 0)));
+  if (ResidentDecode::supported(model)) resident_.emplace(model, *sample_state_, int(count));
   if (options_.sampling.repetition_penalty != 1.0f) {
     std::vector<uint8_t> seen(count * vocab, 0);
     for (size_t r = 0; r < count; ++r) {
@@ -140,51 +143,62 @@ void DecodeJob::prefill_step() {
 
 void DecodeJob::launch() {
   const std::vector<size_t> rows = rows_to_launch();
-  const size_t slice = size_t(session_.model().max_batch_tokens());
-  if (rows.size() <= slice) return sample(forward(rows), rows);
-  // More rows than a batch takes: their logits are gathered and sampled at once.
-  Backend& backend = session_.model().output_backend();
-  const size_t row_bytes = size_t(session_.model().config().vocab_size) * sizeof(float);
-  auto gathered = backend.allocate(rows.size() * row_bytes, "logits");
-  for (size_t first = 0; first < rows.size(); first += slice) {
-    const auto some = std::span(rows).subspan(first, std::min(slice, rows.size() - first));
-    const Tensor logits = forward(some);
-    backend.copy(static_cast<char*>(gathered->data()) + first * row_bytes, logits.data, logits.bytes());
+  for (const size_t r : rows) session_.model().blocks().extend(*rows_[r].cache, 1);
+  if (resident_ && rows.size() <= size_t(session_.model().max_batch_tokens())) {
+    launch_resident(rows);
+  } else {
+    launch_from_host(rows);
   }
-  // What the device holds is the last slice, and nobody advances it.
-  resident_rows_.clear();
-  sample({gathered->data(), DType::f32, int64_t(rows.size()), session_.model().config().vocab_size}, rows);
-  backend.synchronize();
 }
 
-Tensor DecodeJob::forward(std::span<const size_t> rows) {
-  Model& model = session_.model();
-  int longest = 0;
-  for (const size_t r : rows) {
-    model.blocks().extend(*rows_[r].cache, 1);
-    longest = std::max(longest, rows_[r].cache->length);
-  }
-  if (resident_ && !flights_.empty()) {
+void DecodeJob::launch_resident(const std::vector<size_t>& rows) {
+  if (flights_.empty()) {
+    resident_rows_ = rows;
+    resident_->start(batch_of(rows), sampling_of(rows));
+  } else {
     std::vector<const SequenceCache*> caches;
     for (const size_t r : rows) caches.push_back(rows_[r].cache);
     resident_->resume(caches);
-    return resident_->step();
   }
+  take_off(rows, resident_->step());
+}
+
+void DecodeJob::launch_from_host(std::span<const size_t> rows) {
+  resident_rows_.clear();
+  Model& model = session_.model();
+  const size_t slice = size_t(model.max_batch_tokens());
+  const size_t row_bytes = size_t(model.config().vocab_size) * sizeof(float);
+  std::unique_ptr<Buffer> gathered;
+  Tensor logits;
+  for (size_t first = 0; first < rows.size(); first += slice) {
+    const std::vector<BatchRow> batch =
+        batch_of(rows.subspan(first, std::min(slice, rows.size() - first)));
+    std::vector<int32_t> picked(batch.size());
+    std::iota(picked.begin(), picked.end(), 0);
+    model.forward(batch);
+    logits = model.logits(picked);
+    if (rows.size() <= slice) break;
+    // More rows than a batch takes: their logits are gathered and sampled at once.
+    Backend& backend = model.output_backend();
+    if (!gathered) gathered = backend.allocate(rows.size() * row_bytes, "logits");
+    backend.copy(static_cast<char*>(gathered->data()) + first * row_bytes, logits.data,
+                 logits.bytes());
+  }
+  if (gathered) {
+    logits = {gathered->data(), DType::f32, int64_t(rows.size()), model.config().vocab_size};
+  }
+  sample(logits, rows);
+  if (gathered) model.output_backend().synchronize();
+}
+
+std::vector<BatchRow> DecodeJob::batch_of(std::span<const size_t> rows) const {
   std::vector<BatchRow> batch;
-  std::vector<int32_t> picked;
   for (const size_t r : rows) {
-    Row& row = rows_[r];
+    const Row& row = rows_[r];
     const int position = row.cache->length - 1;
     batch.push_back({row.cache, std::span(&row.last, 1), position, position + 1});
-    picked.push_back(int32_t(picked.size()));
   }
-  if (resident_) {
-    resident_rows_.assign(rows.begin(), rows.end());
-    resident_->start(batch);
-    return resident_->step();
-  }
-  model.forward(batch);
-  return model.logits(picked);
+  return batch;
 }
 
 uint8_t* DecodeJob::seen_for(std::span<const size_t> rows) {
@@ -204,37 +218,40 @@ uint8_t* DecodeJob::seen_for(std::span<const size_t> rows) {
   return static_cast<uint8_t*>(seen_->data());
 }
 
-void DecodeJob::sample(Tensor logits, std::span<const size_t> rows) {
-  Backend& backend = session_.model().output_backend();
-  std::vector<SampleRow> sample_rows;
+SampleArgs DecodeJob::sampling_of(std::span<const size_t> rows) {
+  std::vector<SampleState::Row> states;
   for (const size_t r : rows) {
     const DecodeRow& source = options_.rows[r];
-    SampleRow row;
-    row.stream_hash = source.stream_hash;
-    row.stream_lane = source.stream_lane;
-    row.step = uint32_t(rows_[r].launched);
-    row.mask_eos = rows_[r].launched < options_.min_new_tokens;
-    sample_rows.push_back(row);
-    ++rows_[r].launched;
+    states.push_back({source.stream_hash, source.stream_lane, uint32_t(rows_[r].launched)});
   }
+  sample_state_->set(states);
   SampleArgs args;
-  args.logits = logits;
   args.params = &options_.sampling;
-  args.rows = sample_rows;
-  args.eos_token_ids = options_.eos_token_ids;
+  args.rows = sample_state_->rows();
   args.seed = options_.seed;
   args.seen = seen_for(rows);
   args.tokens = static_cast<int32_t*>(token_buffer_->data());
   args.logprobs = options_.logprobs ? static_cast<float*>(logprob_buffer_->data()) : nullptr;
-  backend.sample(args);
+  return args;
+}
 
+void DecodeJob::sample(Tensor logits, std::span<const size_t> rows) {
+  Backend& backend = session_.model().output_backend();
+  SampleArgs args = sampling_of(rows);
+  args.logits = logits;
+  backend.sample(args);
+  take_off(rows, backend.read_back(token_buffer_->data(), rows.size() * sizeof(int32_t)));
+}
+
+void DecodeJob::take_off(std::span<const size_t> rows, std::unique_ptr<Readback> tokens) {
   Flight flight;
   flight.rows.assign(rows.begin(), rows.end());
-  flight.tokens = backend.read_back(token_buffer_->data(), rows.size() * sizeof(int32_t));
+  flight.tokens = std::move(tokens);
   if (options_.logprobs) {
-    flight.logprobs = backend.read_back(logprob_buffer_->data(), rows.size() * sizeof(float));
+    flight.logprobs = session_.model().output_backend().read_back(logprob_buffer_->data(),
+                                                                  rows.size() * sizeof(float));
   }
-  if (resident_ && std::ranges::equal(rows, resident_rows_)) resident_->advance(args.tokens);
+  for (const size_t r : rows) ++rows_[r].launched;
   flights_.push_back(std::move(flight));
 }
 
@@ -280,13 +297,14 @@ void DecodeJob::give_back() {
   if (!flights_.empty()) {
     // Steps nobody wants any more may still be under way, on memory that is about to be given back.
     try {
-      session_.model().output_backend().synchronize();
+      session_.model().synchronize();
     } catch (const Error&) {
       // The device is lost, and nothing runs on it any more.
     }
   }
   flights_.clear();
   resident_.reset();
+  sample_state_.reset();
   for (auto* buffer : {&first_logits_, &seen_, &token_buffer_, &logprob_buffer_}) buffer->reset();
 }
 

@@ -75,9 +75,15 @@ class DecodeJob : public Job {
   void take_verdict();
   bool can_launch() const;
   void launch();
-  Tensor forward(std::span<const size_t> rows);
+  void launch_resident(const std::vector<size_t>& rows);
+  void launch_from_host(std::span<const size_t> rows);
+  /// One token each, delivered last.
+  std::vector<BatchRow> batch_of(std::span<const size_t> rows) const;
   void sample(Tensor logits, std::span<const size_t> rows);
+  /// Everything but the logits, with the rows' state on its way to the backend.
+  SampleArgs sampling_of(std::span<const size_t> rows);
   uint8_t* seen_for(std::span<const size_t> rows);
+  void take_off(std::span<const size_t> rows, std::unique_ptr<Readback> tokens);
   void deliver();
   void finish(Row& row);
   /// Returns all that belongs to the backend: whoever asks for verdicts may hold the job for longer
@@ -95,14 +101,15 @@ class DecodeJob : public Job {
   int step_ = 0;  ///< of the step to be delivered next
   std::deque<Flight> flights_;
 
-  std::optional<ResidentDecode> resident_;  ///< where the model supports it
-  std::vector<size_t> resident_rows_;       ///< what it runs now
-
   std::unique_ptr<Buffer> first_logits_;  ///< [rows, vocab], gathered over the prefill's chunks
   std::unique_ptr<Buffer> seen_;          ///< [seen_rows_.size(), vocab] bytes, with a penalty only
   std::vector<size_t> seen_rows_;         ///< whose rows seen_ holds
+  std::optional<SampleState> sample_state_;
   std::unique_ptr<Buffer> token_buffer_;
   std::unique_ptr<Buffer> logprob_buffer_;
+
+  std::optional<ResidentDecode> resident_;  ///< where the model supports it
+  std::vector<size_t> resident_rows_;       ///< what it runs now
 
   bool awaiting_ = false;  ///< a delivered step waits for its verdict
   std::mutex verdict_mutex_;

@@ -60,6 +60,10 @@ Model::~Model() = default;
 
 Backend& Model::output_backend() const { return *stages_.back()->backend; }
 
+void Model::synchronize() {
+  for (auto& stage : stages_) stage->backend->synchronize();
+}
+
 int Model::cache_target(const Stage& stage, int blocks) const {
   Backend& backend = *stage.backend;
   if (backend.capabilities().growable_cache) return std::max(blocks, stage.cache_blocks * 2);
@@ -265,6 +269,11 @@ void Model::run_layers(Stage& stage, const Batch& batch) {
   }
 }
 
+void Model::hand_over(Stage& from, Stage& to, int tokens) {
+  to.backend->copy_from(to.residual->data(), *from.backend, from.residual->data(),
+                        size_t(tokens) * size_t(config_.hidden_size) * sizeof(float));
+}
+
 void Model::update_rope_length(std::span<const BatchRow> rows) {
   int length = 0;
   for (const BatchRow& row : rows) length = std::max(length, row.final_length);
@@ -285,11 +294,7 @@ void Model::forward(std::span<const BatchRow> rows) {
   Stage* before = nullptr;
   for (auto& stage : stages_) {
     reserve_activations(*stage);
-    if (before != nullptr) {
-      const size_t bytes = size_t(num_tokens) * size_t(config_.hidden_size) * sizeof(float);
-      stage->backend->copy_from(stage->residual->data(), *before->backend, before->residual->data(),
-                                bytes);
-    }
+    if (before != nullptr) hand_over(*before, *stage, num_tokens);
     run_layers(*stage, upload_batch(*stage, rows, stage->metadata, 0));
     before = stage.get();
   }

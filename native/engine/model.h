@@ -68,7 +68,7 @@ struct Placement {
 struct LoadProgress {
   uint64_t bytes_loaded = 0;
   uint64_t bytes_total = 0;
-  const std::string* name = nullptr;  ///< tensor just finished
+  const std::string* name = nullptr;  ///< tensor of which some has just been read
 };
 
 /// The Llama graph: weights, cache storage and activations on one or several backends. Not thread-safe.
@@ -88,6 +88,8 @@ class Model {
             const std::atomic<bool>& cancelled);
 
   BlockAllocator& blocks() { return *blocks_; }
+  /// Waits for everything enqueued on any backend.
+  void synchronize();
 
   /// Most tokens one call of forward takes.
   int max_batch_tokens() const { return max_batch_tokens_; }
@@ -113,6 +115,8 @@ class Model {
                      int kv_bound);
   void reserve_activations(Stage& stage);
   void run_layers(Stage& stage, const Batch& batch);
+  /// Sends the residual stream of `tokens` tokens on to the next stage.
+  void hand_over(Stage& from, Stage& to, int tokens);
   Tensor gather(std::span<const int32_t> wanted);
   int cache_target(const Stage& stage, int blocks) const;
   int grow_cache(int blocks);

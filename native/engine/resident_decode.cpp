@@ -13,82 +13,122 @@ namespace {
 constexpr int kLeastBound = 512;
 }  // namespace
 
+/// What one stage runs in every step.
+struct ResidentDecode::Part {
+  explicit Part(Model::Stage& s) : stage(s) {}
+
+  Model::Stage& stage;
+  std::unique_ptr<Buffer> metadata;
+  Batch batch;
+  std::unique_ptr<Graph> graph;
+  uint64_t graph_epoch = 0;
+  bool warm = false;  ///< these shapes have run since start()
+};
+
 bool ResidentDecode::supported(const Model& model) {
-  return model.stages_.size() == 1 &&
-         model.stages_.front()->backend->capabilities().asynchronous && !model.config_.rope.dynamic;
+  return !model.config().rope.dynamic && std::ranges::all_of(model.stages_, [](const auto& stage) {
+    return stage->backend->capabilities().asynchronous;
+  });
 }
 
-void ResidentDecode::start(std::span<const BatchRow> rows) {
-  Model::Stage& stage = *model_.stages_.front();
+ResidentDecode::ResidentDecode(Model& model, SampleState& state, int max_rows)
+    : model_(model),
+      state_(state),
+      ring_(model.output_backend().create_token_ring(max_rows)) {
+  for (auto& stage : model_.stages_) parts_.push_back(std::make_unique<Part>(*stage));
+}
+
+ResidentDecode::~ResidentDecode() = default;
+
+void ResidentDecode::start(std::span<const BatchRow> rows, const SampleArgs& sampling) {
+  sampling_ = sampling;
+  rows_ = int(rows.size());
   int longest = 0;
   for (const BatchRow& row : rows) longest = std::max(longest, row.first_position + 1);
   kv_bound_ = std::max(kLeastBound, int(std::bit_ceil(unsigned(longest) + 1)));
-  model_.reserve_activations(stage);
-  batch_ = model_.upload_batch(stage, rows, metadata_, kv_bound_);
-  // A bound, not a length: it sizes grids, and must not change while the graph is replayed.
-  batch_.max_kv_length = kv_bound_;
-  pages_.assign(rows.size() * size_t(batch_.block_table_stride), 0);
+  for (auto& part : parts_) {
+    model_.reserve_activations(part->stage);
+    part->batch = model_.upload_batch(part->stage, rows, part->metadata, kv_bound_);
+    // A bound, not a length: it sizes grids, and must not change while the graph is replayed.
+    part->batch.max_kv_length = kv_bound_;
+    part->graph.reset();
+    part->warm = false;
+  }
+  const size_t stride = size_t(parts_.front()->batch.block_table_stride);
+  pages_.assign(rows.size() * stride, 0);
   for (size_t r = 0; r < rows.size(); ++r) {
-    std::ranges::copy(rows[r].cache->blocks,
-                      pages_.begin() + long(r * size_t(batch_.block_table_stride)));
+    std::ranges::copy(rows[r].cache->blocks, pages_.begin() + long(r * stride));
   }
   picked_.resize(rows.size());
   std::iota(picked_.begin(), picked_.end(), 0);
-  graph_.reset();
-  warm_ = false;
 }
 
 void ResidentDecode::resume(std::span<const SequenceCache* const> caches) {
+  const size_t stride = size_t(parts_.front()->batch.block_table_stride);
   bool changed = false;
   for (size_t r = 0; r < caches.size(); ++r) {
     const auto& blocks = caches[r]->blocks;
-    int32_t* row = pages_.data() + r * size_t(batch_.block_table_stride);
+    int32_t* row = pages_.data() + r * stride;
     if (std::equal(blocks.begin(), blocks.end(), row)) continue;
     std::ranges::copy(blocks, row);
     changed = true;
   }
   if (!changed) return;
-  model_.stages_.front()->backend->upload(const_cast<int32_t*>(batch_.block_table), pages_.data(),
-                                          pages_.size() * sizeof(int32_t));
+  for (auto& part : parts_) {
+    part->stage.backend->upload(const_cast<int32_t*>(part->batch.block_table), pages_.data(),
+                                pages_.size() * sizeof(int32_t));
+  }
 }
 
-void ResidentDecode::run() {
-  model_.run_layers(*model_.stages_.front(), batch_);
-  model_.last_tokens_ = batch_.num_tokens;
-  logits_ = model_.logits(picked_);
+void ResidentDecode::run(Part& part) {
+  Backend& backend = *part.stage.backend;
+  model_.run_layers(part.stage, part.batch);
+  AdvanceArgs turn;
+  turn.tokens = const_cast<int32_t*>(part.batch.tokens);
+  turn.positions = const_cast<int32_t*>(part.batch.positions);
+  turn.rope_rows = const_cast<int32_t*>(part.batch.rope_rows);
+  turn.kv_lengths = const_cast<int32_t*>(part.batch.kv_lengths);
+  turn.rows = rows_;
+  if (part.stage.is_last(model_)) {
+    model_.last_tokens_ = rows_;
+    SampleArgs sampling = sampling_;
+    sampling.logits = model_.logits(picked_);
+    sampling.rows = state_.rows();
+    backend.sample(sampling);
+    turn.sampled = sampling.tokens;
+    turn.steps = state_.steps();
+    turn.ring = ring_.get();
+  }
+  backend.advance(turn);
 }
 
-Tensor ResidentDecode::step() {
-  Backend& backend = *model_.stages_.front()->backend;
-  const bool current = backend.memory_epoch() == graph_epoch_;
-  if (graph_ && current) {
-    graph_->launch();
-    return logits_;
-  }
-  graph_.reset();
-  if (warm_ && current) {
-    graph_ = backend.capture([this] { run(); });
-    if (graph_) {
-      graph_->launch();
-      return logits_;
-    }
-  }
-  run();
+void ResidentDecode::launch(Part& part) {
+  Backend& backend = *part.stage.backend;
+  const bool current = backend.memory_epoch() == part.graph_epoch;
+  if (!current) part.graph.reset();
+  if (!part.graph && part.warm && current) part.graph = backend.capture([&] { run(part); });
+  if (part.graph) return part.graph->launch();
+  run(part);
   // What this run allocated is there for the next one.
-  graph_epoch_ = backend.memory_epoch();
-  warm_ = true;
-  return logits_;
+  part.graph_epoch = backend.memory_epoch();
+  part.warm = true;
 }
 
-void ResidentDecode::advance(const int32_t* sampled) {
-  AdvanceArgs args;
-  args.sampled = sampled;
-  args.tokens = const_cast<int32_t*>(batch_.tokens);
-  args.positions = const_cast<int32_t*>(batch_.positions);
-  args.rope_rows = const_cast<int32_t*>(batch_.rope_rows);
-  args.kv_lengths = const_cast<int32_t*>(batch_.kv_lengths);
-  args.rows = batch_.num_tokens;
-  model_.stages_.front()->backend->advance(args);
+std::unique_ptr<Readback> ResidentDecode::step() {
+  Part& first = *parts_.front();
+  Part& last = *parts_.back();
+  Part* before = nullptr;
+  for (auto& part : parts_) {
+    if (before != nullptr) model_.hand_over(before->stage, part->stage, rows_);
+    launch(*part);
+    before = part.get();
+  }
+  if (&first != &last) {
+    // Chosen at one end, embedded at the other.
+    first.stage.backend->copy_from(const_cast<int32_t*>(first.batch.tokens), *last.stage.backend,
+                                   sampling_.tokens, size_t(rows_) * sizeof(int32_t));
+  }
+  return ring_->next(rows_);
 }
 
 }  // namespace komt

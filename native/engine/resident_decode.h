@@ -4,43 +4,47 @@
 #include <vector>
 
 #include "engine/model.h"
+#include "engine/sample_state.h"
 
 namespace komt {
 
-/// Decode steps whose state stays on the device: the sampled tokens become the next step's input and
-/// positions advance without the host, which only hands out cache pages. After a first step the
-/// launches are recorded as a graph and replayed.
+/// Decode steps whose state stays on the devices: the chosen tokens become the next step's input and
+/// positions advance without the host, which only hands out cache pages and picks the tokens up.
+/// After a first step each device's launches are recorded as a graph and replayed.
 class ResidentDecode {
  public:
-  /// Whether a model can be driven this way: one asynchronous backend, no host-computed rotary rows.
+  /// Whether a model can be driven this way: asynchronous backends, no host-computed rotary rows.
   static bool supported(const Model& model);
 
-  explicit ResidentDecode(Model& model) : model_(model) {}
+  /// `max_rows` of a step. `state` is for what sampling is given in start().
+  ResidentDecode(Model& model, SampleState& state, int max_rows);
+  ~ResidentDecode();
 
-  /// Begins with these rows, one token each, that the host knows. Their caches have room for it.
-  void start(std::span<const BatchRow> rows);
+  /// Begins with these rows, one token each, that the host knows. Their caches have room for it, and
+  /// `state` holds the same rows. `sampling` lacks the logits only; what it points to stays.
+  void start(std::span<const BatchRow> rows, const SampleArgs& sampling);
   /// Whether sequences of up to `kv_length` tokens can go on without another start().
   bool fits(int kv_length) const { return kv_length <= kv_bound_; }
-  /// Goes on with the tokens given to advance(); the caches have been extended by one each.
+  /// Goes on behind the step before; the caches have been extended by one each.
   void resume(std::span<const SequenceCache* const> caches);
-  /// Enqueues the step; logits, float32 [rows, vocab], until the model is used otherwise.
-  Tensor step();
-  /// Enqueues the turn to the next step, with `sampled` [rows] in the backend's memory.
-  void advance(const int32_t* sampled);
+  /// Enqueues the step and the turn to the next one; the tokens it chooses, int32 [rows].
+  std::unique_ptr<Readback> step();
 
  private:
-  void run();
+  struct Part;
+
+  void run(Part& part);
+  void launch(Part& part);
 
   Model& model_;
-  Batch batch_;
-  std::unique_ptr<Buffer> metadata_;
+  SampleState& state_;
+  SampleArgs sampling_;
+  std::vector<std::unique_ptr<Part>> parts_;  ///< one for each stage of the model
+  std::unique_ptr<TokenRing> ring_;
+  int rows_ = 0;
   int kv_bound_ = 0;
-  std::vector<int32_t> pages_;    ///< block table as the device has it
-  std::vector<int32_t> picked_;   ///< every row's only token
-  Tensor logits_;
-  std::unique_ptr<Graph> graph_;
-  uint64_t graph_epoch_ = 0;
-  bool warm_ = false;  ///< these shapes have run since start()
+  std::vector<int32_t> pages_;   ///< block table as the devices have it
+  std::vector<int32_t> picked_;  ///< every row's only token
 };
 
 }  // namespace komt

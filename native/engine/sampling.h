@@ -26,6 +26,14 @@
 
 namespace komt {
 
+/// One row of a sampling call.
+struct SampleRow {
+  uint64_t stream_hash = 0;  ///< identity of the sequence for the random numbers
+  uint32_t stream_lane = 0;
+  uint32_t step = 0;         ///< index of the new token
+  bool mask_eos = false;     ///< eos may not be chosen yet
+};
+
 struct SampleRequest {
   float* scores = nullptr;  ///< [vocab] logits; overwritten
   int vocab = 0;

@@ -15,8 +15,12 @@ namespace komt {
 
 namespace {
 
-/// Host memory a reading thread holds at a time.
-constexpr size_t kChunkBytes = size_t(16) << 20;
+/// What a reading thread reads at a time; a backend may hold two such pieces for each thread.
+constexpr size_t kPieceBytes = size_t(8) << 20;
+
+/// Larger matrices are dealt out to several reading threads, so that none is left alone with the
+/// embeddings in the end.
+constexpr size_t kShareBytes = size_t(64) << 20;
 
 float to_float(const void* p, DType dtype) {
   switch (dtype) {
@@ -93,21 +97,47 @@ void read_rows(const File& file, const WeightSource& source, int64_t first, int6
   }
 }
 
+/// A reading thread's writers, one for each backend it has met.
+class Writers {
+ public:
+  WeightWriter& of(Backend& backend) {
+    auto& writer = writers_[&backend];
+    if (!writer) writer = backend.open_writer();
+    return *writer;
+  }
+  void finish() {
+    for (auto& [backend, writer] : writers_) writer->finish();
+  }
+
+ private:
+  std::map<Backend*, std::unique_ptr<WeightWriter>> writers_;
+};
+
+/// Some rows of a matrix, or a whole vector.
+struct Share {
+  size_t source = 0;  ///< index
+  int64_t first = 0;
+  int64_t count = 0;
+};
+
 void load_matrix(const File& file, const WeightSource& source, const Target& target,
-                 const std::atomic<bool>& cancelled) {
+                 const Share& share, WeightWriter& writer, const std::atomic<bool>& cancelled) {
   const int64_t cols = target.matrix->cols();
   const size_t row_bytes = size_t(cols) * size_of(source.dtype);
-  const int64_t per_chunk = std::max<int64_t>(1, int64_t(kChunkBytes / row_bytes));
-  std::vector<char> rows(size_t(std::min(per_chunk, target.rows)) * row_bytes);
+  const int64_t per_piece = std::max<int64_t>(1, int64_t(kPieceBytes / row_bytes));
   std::vector<char> scratch;
-  for (int64_t r = 0; r < target.rows; r += per_chunk) {
+  const int64_t end = share.first + share.count;
+  for (int64_t r = share.first; r < end; r += per_piece) {
     if (cancelled.load(std::memory_order_relaxed)) {
       throw Error(ErrorKind::aborted, "Loading was aborted");
     }
-    const int64_t count = std::min(per_chunk, target.rows - r);
-    read_rows(file, source, r, count, rows.data(), cols, scratch);
-    target.backend->store_rows(*target.matrix, target.first + r * target.step, target.step,
-                               rows.data(), source.dtype, count);
+    const int64_t count = std::min(per_piece, end - r);
+    char* piece = writer.reserve(size_t(count) * row_bytes);
+    // Columns that the matrix has more than the source are zero, whatever the memory held before.
+    if (cols != source.shape[1]) std::memset(piece, 0, size_t(count) * row_bytes);
+    read_rows(file, source, r, count, piece, cols, scratch);
+    writer.store_rows(*target.matrix, target.first + r * target.step, target.step, source.dtype,
+                      count);
   }
 }
 
@@ -246,6 +276,7 @@ void Model::load(std::span<const WeightSource> sources, int threads,
 
   LoadProgress state;
   std::vector<std::vector<Target>> targets;
+  std::vector<Share> shares;
   std::map<std::string, std::unique_ptr<File>> files;
   for (const WeightSource& s : sources) {
     targets.push_back(targets_of(s));
@@ -258,7 +289,13 @@ void Model::load(std::span<const WeightSource> sources, int threads,
                                   ", but config.json makes it " + shape_text(t.shape()),
                               s.file, s.name);
     }
-    state.bytes_total += uint64_t(t.rows * t.cols) * size_of(s.dtype);
+    const size_t row_bytes = size_t(t.cols) * size_of(s.dtype);
+    state.bytes_total += uint64_t(t.rows) * row_bytes;
+    const int64_t per_share =
+        t.matrix ? std::max<int64_t>(1, int64_t(kShareBytes / row_bytes)) : t.rows;
+    for (int64_t r = 0; r < t.rows; r += per_share) {
+      shares.push_back({targets.size() - 1, r, std::min(per_share, t.rows - r)});
+    }
     auto& file = files[s.file];
     if (!file) file = std::make_unique<File>(s.file);
   }
@@ -267,30 +304,31 @@ void Model::load(std::span<const WeightSource> sources, int threads,
   std::exception_ptr failure;
   std::atomic<size_t> next{0};
   std::atomic<bool> failed{false};
-  const auto read_one = [&](size_t i) {
-    const WeightSource& s = sources[i];
+  const auto read_one = [&](const Share& share, Writers& writers) {
+    const WeightSource& s = sources[share.source];
     const File& file = *files.at(s.file);
-    for (const Target& t : targets[i]) {
+    for (const Target& t : targets[share.source]) {
       if (t.matrix) {
-        load_matrix(file, s, t, cancelled);
+        load_matrix(file, s, t, share, writers.of(*t.backend), cancelled);
       } else {
         load_vector(file, s, t, mutex);
       }
     }
     const std::scoped_lock lock(mutex);
-    state.bytes_loaded += uint64_t(targets[i][0].rows * targets[i][0].cols) * size_of(s.dtype);
+    state.bytes_loaded +=
+        uint64_t(share.count * targets[share.source][0].cols) * size_of(s.dtype);
     state.name = &s.name;
     progress(state);
   };
   const auto work = [&] {
-    for (size_t i = next++; i < sources.size() && !failed; i = next++) {
-      try {
-        read_one(i);
-      } catch (...) {
-        const std::scoped_lock lock(mutex);
-        if (!failure) failure = std::current_exception();
-        failed = true;
-      }
+    try {
+      Writers writers;
+      for (size_t i = next++; i < shares.size() && !failed; i = next++) read_one(shares[i], writers);
+      writers.finish();
+    } catch (...) {
+      const std::scoped_lock lock(mutex);
+      if (!failure) failure = std::current_exception();
+      failed = true;
     }
   };
   std::vector<std::thread> pool;
@@ -302,7 +340,7 @@ void Model::load(std::span<const WeightSource> sources, int threads,
   work();
   for (auto& thread : pool) thread.join();
   if (failure) std::rethrow_exception(failure);
-  for (auto& stage : stages_) stage->backend->synchronize();
+  synchronize();
 }
 
 }  // namespace komt

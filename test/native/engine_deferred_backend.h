@@ -8,10 +8,12 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "backends/cpu/cpu_backend.h"
 #include "engine/error.h"
+#include "support.h"
 
 namespace komt::test {
 
@@ -29,6 +31,7 @@ struct DeferredOptions {
   bool growable_cache = false;
   int batch_tokens = 512;
   DeferredCounts* counts = nullptr;
+  int devices = 1;
 };
 
 class DeferredBackend : public Backend {
@@ -45,6 +48,11 @@ class DeferredBackend : public Backend {
   }
   ~DeferredBackend() override {
     run_all();
+    // What another device has queued may refer to this one.
+    for (DeferredBackend* peer : peers_) {
+      peer->run_all();
+      peer->peers_.erase(this);
+    }
     {
       const std::scoped_lock lock(mutex_);
       ending_ = true;
@@ -80,9 +88,16 @@ class DeferredBackend : public Backend {
     enqueue([=] { std::memmove(target, source, bytes); });
   }
   void copy_from(void* target, Backend& other, const void* source, size_t bytes) override {
-    std::vector<char> host(bytes);
-    other.download(host.data(), source, bytes);
-    upload(target, host.data(), bytes);
+    forbid_while_recording("copy_from");
+    auto& peer = dynamic_cast<DeferredBackend&>(other);
+    peers_.insert(&peer);
+    peer.peers_.insert(this);
+    const uint64_t written = peer.last_ticket();
+    const uint64_t copied = enqueue([=, &peer] {
+      peer.run_until(written);
+      std::memcpy(target, source, bytes);
+    });
+    peer.enqueue([this, copied] { run_until(copied); });
   }
   void fill_zero(void* target, size_t bytes) override {
     enqueue([=] { std::memset(target, 0, bytes); });
@@ -95,7 +110,7 @@ class DeferredBackend : public Backend {
     forbid_while_recording("read_back");
     auto host = std::make_shared<std::vector<char>>(bytes);
     const uint64_t ticket = enqueue([=] { std::memcpy(host->data(), source, bytes); });
-    return std::make_unique<DeferredReadback>(*this, ticket, host);
+    return std::make_unique<DeferredReadback>(*this, ticket, host, host->data());
   }
   uint64_t memory_epoch() const override { return epoch_; }
 
@@ -103,14 +118,11 @@ class DeferredBackend : public Backend {
   std::unique_ptr<Weight> create_weight(DType dtype, int64_t rows, int64_t cols,
                                         const char* name) override {
     auto weight = inner_->create_weight(dtype, rows, cols, name);
-    const std::vector<float> zeros(size_t(rows * cols), 0.0f);
-    inner_->store_rows(*weight, 0, 1, zeros.data(), DType::f32, rows);
+    store_rows(*inner_, *weight, 0, 1, std::vector<float>(size_t(rows * cols)).data(), DType::f32,
+               rows);
     return weight;
   }
-  void store_rows(Weight& weight, int64_t first, int64_t step, const void* source,
-                  DType source_dtype, int64_t count) override {
-    inner_->store_rows(weight, first, step, source, source_dtype, count);
-  }
+  std::unique_ptr<WeightWriter> open_writer() override { return inner_->open_writer(); }
 
   // ---- operations -------------------------------------------------------------------------------
   void embed(const Batch& batch, const Weight& table, Tensor output) override {
@@ -139,26 +151,26 @@ class DeferredBackend : public Backend {
     enqueue([this, input, rows, output] { inner_->gather_rows(input, rows, output); });
   }
   void sample(const SampleArgs& args) override {
-    forbid_while_recording("sample");
-    enqueue([this, args, params = *args.params,
-             rows = std::vector<SampleRow>(args.rows.begin(), args.rows.end()),
-             eos = std::vector<int32_t>(args.eos_token_ids.begin(), args.eos_token_ids.end())] {
+    enqueue([this, args, params = *args.params] {
       SampleArgs now = args;
       now.params = &params;
-      now.rows = rows;
-      now.eos_token_ids = eos;
       inner_->sample(now);
     });
+  }
+  std::unique_ptr<TokenRing> create_token_ring(int max_rows) override {
+    return std::make_unique<DeferredRing>(*this, max_rows);
   }
   void advance(const AdvanceArgs& args) override {
     if (options_.counts) ++options_.counts->advances;
     enqueue([args] {
       for (int r = 0; r < args.rows; ++r) {
-        args.tokens[r] = args.sampled[r];
+        if (args.sampled) args.tokens[r] = args.sampled[r];
         ++args.positions[r];
         ++args.rope_rows[r];
         ++args.kv_lengths[r];
+        if (args.steps) ++args.steps[r];
       }
+      if (args.ring) static_cast<DeferredRing*>(args.ring)->publish(args.sampled, args.rows);
     });
   }
   std::unique_ptr<Graph> capture(const std::function<void()>& record) override {
@@ -200,10 +212,34 @@ class DeferredBackend : public Backend {
     std::shared_ptr<Buffer> memory_;
   };
 
+  class DeferredRing : public TokenRing {
+   public:
+    DeferredRing(DeferredBackend& owner, int max_rows)
+        : owner_(owner), max_rows_(max_rows), slots_(size_t(kTokenRingSlots * max_rows), -1) {}
+    ~DeferredRing() override { owner_.run_all(); }
+    std::unique_ptr<Readback> next(int rows) override {
+      if (rows > max_rows_) throw Error(ErrorKind::internal, "more rows than the ring takes");
+      const int32_t* slot = slots_.data() + size_t(enqueued_++ % kTokenRingSlots) * size_t(rows);
+      return std::make_unique<DeferredReadback>(owner_, owner_.last_ticket(), nullptr, slot);
+    }
+    void publish(const int32_t* tokens, int rows) {
+      std::copy_n(tokens, rows, slots_.data() + size_t(published_++ % kTokenRingSlots) * size_t(rows));
+    }
+
+   private:
+    DeferredBackend& owner_;
+    int max_rows_;
+    std::vector<int32_t> slots_;
+    uint32_t enqueued_ = 0;
+    uint32_t published_ = 0;
+  };
+
+  /// `host` keeps the bytes, where nothing else does.
   class DeferredReadback : public Readback {
    public:
-    DeferredReadback(DeferredBackend& owner, uint64_t ticket, std::shared_ptr<std::vector<char>> host)
-        : owner_(owner), ticket_(ticket), host_(std::move(host)) {
+    DeferredReadback(DeferredBackend& owner, uint64_t ticket, std::shared_ptr<std::vector<char>> host,
+                     const void* bytes)
+        : owner_(owner), ticket_(ticket), host_(std::move(host)), bytes_(bytes) {
       const int now = ++owner_.readbacks_;
       if (auto* counts = owner_.options_.counts) {
         counts->most_readbacks = std::max(counts->most_readbacks.load(), now);
@@ -212,13 +248,14 @@ class DeferredBackend : public Backend {
     ~DeferredReadback() override { --owner_.readbacks_; }
     const void* wait() override {
       owner_.run_until(ticket_);
-      return host_->data();
+      return bytes_;
     }
 
    private:
     DeferredBackend& owner_;
     uint64_t ticket_;
     std::shared_ptr<std::vector<char>> host_;
+    const void* bytes_;
   };
 
   class DeferredGraph : public Graph {
@@ -252,7 +289,11 @@ class DeferredBackend : public Backend {
     changed_.notify_all();
     return ++enqueued_;
   }
-  void run_all() { run_until(enqueued_); }
+  uint64_t last_ticket() {
+    const std::scoped_lock lock(mutex_);
+    return enqueued_;
+  }
+  void run_all() { run_until(last_ticket()); }
 
   /// Returns when `ticket` has run.
   void run_until(uint64_t ticket) {
@@ -294,6 +335,7 @@ class DeferredBackend : public Backend {
   uint64_t epoch_ = 0;
   int readbacks_ = 0;
   std::vector<Operation>* recording_ = nullptr;
+  std::set<DeferredBackend*> peers_;
 
   std::mutex mutex_;
   std::condition_variable changed_;
@@ -308,7 +350,9 @@ inline std::function<std::vector<std::unique_ptr<Backend>>()> deferred_backends(
     const DeferredOptions& options) {
   return [=] {
     std::vector<std::unique_ptr<Backend>> backends;
-    backends.push_back(std::make_unique<DeferredBackend>(options));
+    for (int i = 0; i < options.devices; ++i) {
+      backends.push_back(std::make_unique<DeferredBackend>(options));
+    }
     return backends;
   };
 }

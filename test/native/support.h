@@ -1,5 +1,6 @@
 #pragma once
 // Data and layouts that the tests of the CPU backend share.
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <random>
@@ -59,10 +60,20 @@ inline Tensor tensor(std::vector<float>& data, int64_t rows, int64_t cols) {
   return {data.data(), DType::f32, rows, cols};
 }
 
+/// As WeightWriter::store_rows, from memory that is filled already.
+inline void store_rows(Backend& backend, Weight& weight, int64_t first, int64_t step,
+                       const void* source, DType dtype, int64_t count) {
+  const size_t bytes = size_t(count * weight.cols()) * size_of(dtype);
+  const auto writer = backend.open_writer();
+  std::memcpy(writer->reserve(bytes), source, bytes);
+  writer->store_rows(weight, first, step, dtype, count);
+  writer->finish();
+}
+
 inline std::unique_ptr<Weight> make_weight(Backend& backend, DType dtype, int64_t rows,
                                            int64_t cols, const std::vector<float>& data) {
   auto weight = backend.create_weight(dtype, rows, cols, "a test's weight");
-  backend.store_rows(*weight, 0, 1, data.data(), DType::f32, rows);
+  store_rows(backend, *weight, 0, 1, data.data(), DType::f32, rows);
   return weight;
 }
 

@@ -121,8 +121,8 @@ TEST("embed and store_rows: rows of every type to weights of every type, interle
                              : given == DType::f64 ? static_cast<const void*>(doubles.data())
                                                    : halves.data();
         // Even rows in order, then odd rows from the same values.
-        backend->store_rows(*weight, 0, 2, source, given, rows);
-        backend->store_rows(*weight, 1, 2, source, given, rows);
+        store_rows(*backend, *weight, 0, 2, source, given, rows);
+        store_rows(*backend, *weight, 1, 2, source, given, rows);
         BatchData data({{0, 5}}, random);
         data.tokens = {19, 0, 7, 7, 2};
         std::vector<float> y(size_t(5 * cols), kNaN);

@@ -28,13 +28,16 @@ struct Device {
   Engine::SessionId session = 0;
 };
 
-/// As late as possible, and beside the host; a cache of fixed size, and one that moves as it grows.
+/// As late as possible, and beside the host; a cache of fixed size, and one that moves as it grows;
+/// layers over two devices.
 const std::vector<std::pair<std::string, DeferredOptions>>& kinds() {
   static const std::vector<std::pair<std::string, DeferredOptions>> all = {
-      {"late", {false, false, 512, nullptr}},
-      {"late, growing", {false, true, 512, nullptr}},
-      {"own thread", {true, false, 512, nullptr}},
-      {"own thread, growing", {true, true, 512, nullptr}},
+      {"late", {false, false, 512, nullptr, 1}},
+      {"late, growing", {false, true, 512, nullptr, 1}},
+      {"own thread", {true, false, 512, nullptr, 1}},
+      {"own thread, growing", {true, true, 512, nullptr, 1}},
+      {"late, two devices", {false, false, 512, nullptr, 2}},
+      {"own threads, two devices", {true, false, 512, nullptr, 2}},
   };
   return all;
 }
@@ -215,7 +218,7 @@ TEST("engine deferred: sessions take turns, each on its own device state") {
 
 TEST("engine deferred: memory that moves under a recorded step has it recorded anew") {
   // Another session's longer prompts move activations, rotary table and cache while the first decodes.
-  DeferredOptions growing{false, true, 512, nullptr};
+  DeferredOptions growing{false, true, 512, nullptr, 1};
   Device cpu;
   Device device(growing);
   const auto script = [](Device& d) {

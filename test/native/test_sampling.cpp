@@ -1,4 +1,5 @@
 // The generator, and the host sampler against a literal transcription of its specification.
+#include "engine/sample_state.h"
 #include "engine/sampling.h"
 
 #include <algorithm>
@@ -289,7 +290,7 @@ TEST("sampler: a backend samples rows alike alone and together, on any number of
   params.top_k = 50;
   params.top_p = 0.9f;
   params.repetition_penalty = 1.2f;
-  std::vector<SampleRow> infos(rows);
+  std::vector<SampleState::Row> infos(rows);
   for (int r = 0; r < rows; ++r) infos[size_t(r)].stream_hash = uint64_t(r) * 77;
   const auto run = [&](int threads, int chunk, std::vector<float>& logprobs) {
     auto backend = create_cpu_backend({threads, ""});
@@ -303,7 +304,9 @@ TEST("sampler: a backend samples rows alike alone and together, on any number of
       SampleArgs args;
       args.logits = {scores.data() + r * vocab, DType::f32, n, vocab};
       args.params = &params;
-      args.rows = std::span(infos).subspan(size_t(r), size_t(n));
+      SampleState state(*backend, n, {}, 0);
+      state.set(std::span(infos).subspan(size_t(r), size_t(n)));
+      args.rows = state.rows();
       args.seed = 99;
       args.seen = seen.data() + r * vocab;
       args.tokens = tokens.data() + r;

@@ -98,8 +98,7 @@ class CpuBackend : public Backend {
   // ---- weights ----------------------------------------------------------------------------------
   std::unique_ptr<Weight> create_weight(DType dtype, int64_t rows, int64_t cols,
                                         const char* name) override;
-  void store_rows(Weight& weight, int64_t first, int64_t step, const void* source,
-                  DType source_dtype, int64_t count) override;
+  std::unique_ptr<WeightWriter> open_writer() override;
 
   // ---- operations -------------------------------------------------------------------------------
   void embed(const Batch& batch, const Weight& table, Tensor output) override;
@@ -148,16 +147,36 @@ std::unique_ptr<Weight> CpuBackend::create_weight(DType dtype, int64_t rows, int
   return std::make_unique<CpuWeight>(dtype, rows, cols, name);
 }
 
-void CpuBackend::store_rows(Weight& weight, int64_t first, int64_t step, const void* source,
-                            DType source_dtype, int64_t count) {
+/// Converts on the thread that reads.
+class CpuWriter : public WeightWriter {
+ public:
+  explicit CpuWriter(const Kernels& kernels) : kernels_(kernels) {}
+  char* reserve(size_t bytes) override {
+    if (piece_.size() < bytes) piece_.resize(bytes);
+    return piece_.data();
+  }
+  void store_rows(Weight& weight, int64_t first, int64_t step, DType source_dtype,
+                  int64_t count) override;
+  void finish() override {}
+
+ private:
+  const Kernels& kernels_;
+  std::vector<char> piece_;
+};
+
+std::unique_ptr<WeightWriter> CpuBackend::open_writer() {
+  return std::make_unique<CpuWriter>(kernels_);
+}
+
+void CpuWriter::store_rows(Weight& weight, int64_t first, int64_t step, DType source_dtype,
+                           int64_t count) {
   const CpuWeight& target = static_cast<CpuWeight&>(weight);
   const int64_t cols = weight.cols();
   const DType dtype = weight.dtype();
   require(source_dtype != DType::i32, "weights are not integers");
   std::vector<float> wide(source_dtype == dtype ? 0 : size_t(cols));
   for (int64_t i = 0; i < count; ++i) {
-    const std::byte* from =
-        static_cast<const std::byte*>(source) + size_t(i * cols) * size_of(source_dtype);
+    const char* from = piece_.data() + size_t(i * cols) * size_of(source_dtype);
     std::byte* to = target.row(first + i * step);
     if (source_dtype == dtype) {
       std::memcpy(to, from, size_t(cols) * size_of(dtype));
@@ -422,16 +441,21 @@ void CpuBackend::gather_rows(Tensor input, const int32_t* rows, Tensor output) {
 }
 
 void CpuBackend::sample(const SampleArgs& args) {
-  const int64_t rows = int64_t(args.rows.size());
+  const int64_t rows = args.rows.count;
   const int64_t vocab = args.logits.cols;
   require(args.logits.dtype == DType::f32 && args.logits.rows >= rows, "sample: logits");
   const auto sample_row = [&](Sampler& sampler, int64_t r) {
+    SampleRow row;
+    row.stream_hash = args.rows.stream_hashes[r];
+    row.stream_lane = args.rows.stream_lanes[r];
+    row.step = args.rows.steps[r];
+    row.mask_eos = row.step < args.rows.min_steps[r];
     SampleRequest request;
     request.scores = args.logits.f32() + r * vocab;
     request.vocab = int(vocab);
     request.params = args.params;
-    request.row = &args.rows[size_t(r)];
-    request.eos_token_ids = args.eos_token_ids;
+    request.row = &row;
+    request.eos_token_ids = {args.rows.eos_token_ids, size_t(args.rows.num_eos)};
     request.seed = args.seed;
     request.seen = args.seen ? args.seen + r * vocab : nullptr;
     request.want_logprob = args.logprobs != nullptr;

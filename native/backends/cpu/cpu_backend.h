@@ -21,8 +21,8 @@ struct CpuOptions {
 /// however a prompt is cut into batches, and on any number of threads (not across instruction sets).
 ///
 /// A backend owns its threads and has no global state. Several of them may run at once; each takes
-/// `threads` cores while it computes and none while it is idle. One thread at a time may call it,
-/// store_rows on disjoint rows excepted.
+/// `threads` cores while it computes and none while it is idle. One thread at a time may call it, the
+/// writers of weights excepted.
 ///
 /// Throws invalid_argument for an instruction set that is unknown or that the processor lacks.
 std::unique_ptr<Backend> create_cpu_backend(const CpuOptions& options = {});

@@ -6,51 +6,20 @@
 #include "attention/attention.h"
 #include "backends/cuda/cuda_runtime.h"
 #include "backends/cuda/element_type.h"
-#include "backends/cuda/sampler.h"
-#include "backends/cuda/staging.h"
+#include "backends/cuda/readback.h"
+#include "backends/cuda/upload_ring.h"
+#include "backends/cuda/weights.h"
 #include "elementwise/advance.h"
 #include "elementwise/pages.h"
 #include "elementwise/rms_norm.h"
 #include "elementwise/rows.h"
 #include "engine/error.h"
 #include "gemm/linear.h"
+#include "sampling/sampling.h"
 
 namespace komt {
 namespace cuda {
 namespace {
-
-/// Row-major, as the kernels want it.
-class CudaWeight : public Weight {
- public:
-  CudaWeight(int device, DType dtype, int64_t rows, int64_t cols, const char* name)
-      : Weight(dtype, rows, cols),
-        buffer(device, size_t(rows) * size_t(cols) * size_of(dtype), name) {}
-  DeviceBuffer buffer;
-};
-
-/// A download through page-locked memory, with an event behind it.
-class CudaReadback : public Readback {
- public:
-  CudaReadback(PinnedPool& pool, const void* source, size_t bytes, cudaStream_t stream)
-      : pool_(pool), buffer_(pool.take(bytes)) {
-    check(cudaMemcpyAsync(buffer_->data(), source, bytes, cudaMemcpyDeviceToHost, stream), "Download");
-    done_.record(stream);
-  }
-  ~CudaReadback() override {
-    // The buffer may be taken again at once: never while bytes are still on their way.
-    (void)cudaEventSynchronize(done_.get());
-    pool_.give_back(std::move(buffer_));
-  }
-  const void* wait() override {
-    done_.wait();
-    return buffer_->data();
-  }
-
- private:
-  PinnedPool& pool_;
-  std::unique_ptr<PinnedBuffer> buffer_;
-  Event done_;
-};
 
 class CudaGraph : public Graph {
  public:
@@ -146,7 +115,6 @@ class CudaBackend : public Backend {
 
   void synchronize() override {
     const DeviceScope scope(device_);
-    weight_staging_.finish();
     check(cudaStreamSynchronize(stream_.get()), "Waiting for the device");
   }
 
@@ -160,15 +128,13 @@ class CudaBackend : public Backend {
     }
     auto weight = std::make_unique<CudaWeight>(device_, dtype, rows, cols, name);
     fill_zero(weight->buffer.data(), weight->buffer.bytes());
-    // The reading threads' streams must not be overtaken by these zeros.
+    // The writers' streams must not be overtaken by these zeros.
     check(cudaStreamSynchronize(stream_.get()), "Waiting for the device");
     return weight;
   }
 
-  void store_rows(Weight& weight, int64_t first, int64_t step, const void* source,
-                  DType source_dtype, int64_t count) override {
-    weight_staging_.store_rows(data_of(weight), weight.dtype(), weight.cols(), first, step, source,
-                               source_dtype, count);
+  std::unique_ptr<WeightWriter> open_writer() override {
+    return std::make_unique<CudaWeightWriter>(device_);
   }
 
   // ---- operations -------------------------------------------------------------------------------
@@ -215,6 +181,7 @@ class CudaBackend : public Backend {
         args.input = normed(in.input, *in.norm);
       }
     }
+    args.programmatic_dependent_launch = true;
     check(kernels::linear(args, stream_.get()), "linear");
   }
 
@@ -245,19 +212,44 @@ class CudaBackend : public Backend {
         batch.num_sequences, batch.max_kv_length, heads, kv_heads, in.kv.head_dim);
     args.partials =
         static_cast<float*>(scratch(attention_partials_, partials * sizeof(float), "attention"));
-    const size_t tickets =
-        kernels::attention_tickets(batch.num_sequences, heads, kv_heads) * sizeof(uint32_t);
-    if (!attention_tickets_ || attention_tickets_->bytes() < tickets) {
-      scratch(attention_tickets_, tickets, "attention");
-      fill_zero(attention_tickets_->data(), attention_tickets_->bytes());
-    }
-    args.tickets = static_cast<uint32_t*>(attention_tickets_->data());
+    args.tickets = tickets(attention_tickets_,
+                           kernels::attention_tickets(batch.num_sequences, heads, kv_heads));
     check(kernels::attention(args, stream_.get()), "attention");
   }
 
-  void sample(const SampleArgs& args) override {
+  void sample(const SampleArgs& in) override {
     const DeviceScope scope(device_);
-    sampler_.sample(args, upload_ring_, stream_.get(), device_);
+    kernels::SampleArgs args;
+    args.logits = in.logits.f32();
+    args.rows = in.rows.count;
+    args.vocab = int(in.logits.cols);
+    args.settings.do_sample = in.params->do_sample;
+    args.settings.temperature = in.params->temperature;
+    args.settings.top_k = in.params->top_k;
+    args.settings.top_p = in.params->top_p;
+    args.settings.min_p = in.params->min_p;
+    args.settings.typical_p = in.params->typical_p;
+    args.settings.repetition_penalty = in.params->repetition_penalty;
+    args.eos_token_ids = in.rows.eos_token_ids;
+    args.num_eos = in.rows.num_eos;
+    args.min_steps = in.rows.min_steps;
+    args.steps = in.rows.steps;
+    args.seed = in.seed;
+    args.stream_hashes = in.rows.stream_hashes;
+    args.stream_lanes = in.rows.stream_lanes;
+    args.seen = in.seen;
+    args.tokens = in.tokens;
+    args.logprobs = in.logprobs;
+    const size_t workspace =
+        kernels::sample_workspace_bytes(args.rows, args.vocab, in.params->do_sample);
+    args.workspace = scratch(sample_workspace_, std::max<size_t>(16, workspace), "sampling");
+    args.tickets = tickets(sample_tickets_, size_t(args.rows));
+    check(kernels::sample(args, stream_.get()), "sample");
+  }
+
+  std::unique_ptr<TokenRing> create_token_ring(int max_rows) override {
+    const DeviceScope scope(device_);
+    return std::make_unique<CudaTokenRing>(device_, max_rows, pinned_, stream_.get());
   }
 
   void advance(const AdvanceArgs& in) override {
@@ -268,7 +260,15 @@ class CudaBackend : public Backend {
     args.positions = in.positions;
     args.rope_rows = in.rope_rows;
     args.kv_lengths = in.kv_lengths;
+    args.steps = in.steps;
     args.rows = in.rows;
+    if (in.ring != nullptr) {
+      const auto& ring = static_cast<const CudaTokenRing&>(*in.ring);
+      args.ring = ring.slots();
+      args.ring_slots = kTokenRingSlots;
+      args.ring_count = ring.count();
+      args.ring_next = ring.device_count();
+    }
     check(kernels::advance_step(args, stream_.get()), "advance_step");
   }
 
@@ -369,6 +369,16 @@ class CudaBackend : public Backend {
     return buffer->data();
   }
 
+  /// Zeros, as kernels leave them behind.
+  uint32_t* tickets(std::unique_ptr<DeviceBuffer>& buffer, size_t count) {
+    const size_t bytes = count * sizeof(uint32_t);
+    if (!buffer || buffer->bytes() < bytes) {
+      scratch(buffer, bytes, "tickets");
+      fill_zero(buffer->data(), buffer->bytes());
+    }
+    return static_cast<uint32_t*>(buffer->data());
+  }
+
   /// An event behind all that has been enqueued so far, for another device's stream to wait for.
   cudaEvent_t mark() {
     const DeviceScope scope(device_);
@@ -381,15 +391,15 @@ class CudaBackend : public Backend {
   Capabilities capabilities_;
   Stream stream_;
   UploadRing upload_ring_;
-  WeightStaging weight_staging_{device_};
   Event done_;
   PinnedPool pinned_;
   uint64_t memory_epoch_ = 0;
-  Sampler sampler_;
   std::vector<char> staging_;
   std::unique_ptr<DeviceBuffer> norm_scratch_;
   std::unique_ptr<DeviceBuffer> attention_partials_;
   std::unique_ptr<DeviceBuffer> attention_tickets_;
+  std::unique_ptr<DeviceBuffer> sample_workspace_;
+  std::unique_ptr<DeviceBuffer> sample_tickets_;
   std::unique_ptr<DeviceBuffer> block_pairs_;
 };
 

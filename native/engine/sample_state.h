@@ -1,0 +1,40 @@
+#pragma once
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/backend.h"
+
+namespace komt {
+
+/// The rows of sampling calls as they lie in a backend's memory: one upload, in place for as many
+/// steps as the rows stay the same.
+class SampleState {
+ public:
+  /// What a row starts with.
+  struct Row {
+    uint64_t stream_hash = 0;
+    uint32_t stream_lane = 0;
+    uint32_t step = 0;  ///< index of its next token
+  };
+
+  /// Room for `max_rows`. eos may not be chosen before step `min_step` of a row.
+  SampleState(Backend& backend, int max_rows, std::span<const int32_t> eos_token_ids,
+              uint32_t min_step);
+
+  /// Enqueues the rows' upload.
+  void set(std::span<const Row> rows);
+  const SampleRows& rows() const { return view_; }
+  /// [rows], for advance().
+  uint32_t* steps() const { return const_cast<uint32_t*>(view_.steps); }
+
+ private:
+  Backend& backend_;
+  std::unique_ptr<Buffer> memory_;
+  SampleRows view_;
+  std::vector<int32_t> eos_token_ids_;
+  uint32_t min_step_;
+  std::vector<char> host_;
+};
+
+}  // namespace komt
