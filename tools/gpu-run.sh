@@ -188,6 +188,7 @@ build_all
 stage ptx-emulated 20 ptx_emulated "$out/ptx-emulated.txt"
 gpu_stage ptx-device 20 build/gpu-ptx/komt_ptx_device --compare "$out/ptx-emulated.txt"
 gpu_stage test-kernels 60 build/gpu-kernels/komt_kernel_tests
+gpu_stage test-backend 30 build/gpu-kernels/komt_backend_tests
 stage test-gpu 60 vitest test/gpu/goldens.test.ts test/kernels-js
 
 # The models first, for they are what everything is for; then the kernels one by one.

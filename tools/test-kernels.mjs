@@ -1,4 +1,5 @@
-// Builds and runs every CUDA kernel on the emulator, and the emulator's own tests of planted bugs:
+// Builds and runs every CUDA kernel on the emulator, the engine on the CUDA backend, and the emulator's
+// own tests of planted bugs:
 //   node tools/test-kernels.mjs [fast] [asan] [race] [coverage]     default: all
 // fast      optimised, 4 schedules
 // asan      address and undefined-behaviour sanitizers, 2 schedules
@@ -136,8 +137,11 @@ for (const mode of chosen) {
       KOMT_EMULATOR_LAUNCH_LOG: log,
     },
   );
-  row.cases += kernelTests.passed;
-  row.failed += kernelTests.failed;
+  const backendTests = test(path.join(root, folder, 'komt_backend_tests'), []);
+  for (const { passed, failed } of [kernelTests, backendTests]) {
+    row.cases += passed;
+    row.failed += failed;
+  }
   for (const line of readFileSync(log, 'utf8').split('\n')) {
     for (const name of kernels) if (new RegExp(`\\b${name}\\b`).test(line)) launched.add(name);
   }

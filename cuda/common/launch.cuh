@@ -46,7 +46,10 @@ cudaError_t launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&
         error != cudaSuccess) {
       return error;
     }
-    overlap = major >= 9;
+    // Before 12.3 such a launch can't be captured into a graph.
+    int driver = 0;
+    if (cudaError_t error = cudaDriverGetVersion(&driver); error != cudaSuccess) return error;
+    overlap = major >= 9 && driver >= 12030;
   }
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;

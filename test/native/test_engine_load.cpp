@@ -4,6 +4,15 @@
 namespace komt::test {
 namespace {
 
+/// Memory of this process that is in RAM; 0 where the system does not say.
+long resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  long total = 0;
+  long resident = 0;
+  statm >> total >> resident;
+  return resident * 4096;
+}
+
 std::vector<float> logits_of(const TinyCheckpoint& checkpoint, int backends = 1, int readers = 2) {
   Engine engine;
   const Failure failure = load(engine, checkpoint.config, checkpoint.sources,
@@ -88,6 +97,112 @@ TEST("engine load: progress ends at the sum of all tensors") {
              ++calls;
            });
   CHECK(!failure.failed && rising && last == bytes && calls == checkpoint.sources.size());
+}
+
+/// Takes weights and keeps nothing of them, as a device does that has memory of its own.
+class ForgetfulBackend : public Backend {
+  class Nothing : public Weight {
+   public:
+    Nothing(DType dtype, int64_t rows, int64_t cols) : Weight(dtype, rows, cols) {}
+  };
+  class Writer : public WeightWriter {
+   public:
+    explicit Writer(std::atomic<size_t>& most) : most_(most) {}
+    char* reserve(size_t bytes) override {
+      if (piece_.size() < bytes) piece_.resize(bytes);
+      for (size_t seen = most_; seen < bytes && !most_.compare_exchange_weak(seen, bytes);) {
+      }
+      return piece_.data();
+    }
+    void store_rows(Weight&, int64_t, int64_t, DType, int64_t) override {}
+    void finish() override {}
+
+   private:
+    std::atomic<size_t>& most_;
+    std::vector<char> piece_;
+  };
+
+ public:
+  explicit ForgetfulBackend(std::atomic<size_t>& largest_piece)
+      : inner_(create_cpu_backend({1, ""})), largest_piece_(largest_piece) {}
+  std::string name() const override { return "forgetful"; }
+  const Capabilities& capabilities() const override { return inner_->capabilities(); }
+  MemoryInfo memory() const override { return inner_->memory(); }
+  std::unique_ptr<Buffer> allocate(size_t bytes, const char* purpose) override {
+    return inner_->allocate(bytes, purpose);
+  }
+  void upload(void* t, const void* s, size_t n) override { inner_->upload(t, s, n); }
+  void download(void* t, const void* s, size_t n) override { inner_->download(t, s, n); }
+  void copy(void* t, const void* s, size_t n) override { inner_->copy(t, s, n); }
+  void copy_from(void* t, Backend& other, const void* s, size_t n) override {
+    inner_->copy_from(t, other, s, n);
+  }
+  void fill_zero(void* t, size_t n) override { inner_->fill_zero(t, n); }
+  void synchronize() override {}
+  std::unique_ptr<Weight> create_weight(DType dtype, int64_t rows, int64_t cols,
+                                        const char*) override {
+    return std::make_unique<Nothing>(dtype, rows, cols);
+  }
+  std::unique_ptr<WeightWriter> open_writer() override {
+    return std::make_unique<Writer>(largest_piece_);
+  }
+  void embed(const Batch&, const Weight&, Tensor) override {}
+  void linear(const LinearArgs&) override {}
+  void attention(const AttentionArgs&) override {}
+  void rms_norm(Tensor, const Norm&, Tensor) override {}
+  void gather_rows(Tensor, const int32_t*, Tensor) override {}
+  void sample(const SampleArgs&) override {}
+  void copy_blocks(const KvLayer&, std::span<const int32_t>) override {}
+
+ private:
+  std::unique_ptr<Backend> inner_;
+  std::atomic<size_t>& largest_piece_;
+};
+
+TEST("engine load: a checkpoint of any size takes a few pieces of host memory") {
+  ModelConfig config = tiny_config();
+  config.hidden_size = 4096;
+  config.vocab_size = 16'000;  // embeddings and head: 250 MiB each in float32
+  TinyCheckpoint small;
+  std::vector<WeightSource> sources;
+  uint64_t end = 24;
+  const auto place = [&](Slot slot, int layer, std::vector<int64_t> shape) {
+    WeightSource source{slot, layer, "tensor." + std::to_string(int(slot)), DType::f32, shape,
+                        shape.size() > 1 ? std::vector<int64_t>{shape[1], 1}
+                                         : std::vector<int64_t>{1},
+                        small.path, end};
+    end += uint64_t(shape[0]) * uint64_t(shape.size() > 1 ? shape[1] : 1) * 4;
+    sources.push_back(source);
+  };
+  place(Slot::embed_tokens, 0, {config.vocab_size, config.hidden_size});
+  place(Slot::final_norm, 0, {config.hidden_size});
+  place(Slot::lm_head, 0, {config.vocab_size, config.hidden_size});
+  // A file with a hole: as long as it says, of no bytes on the disk.
+  std::filesystem::resize_file(small.path, end);
+  constexpr int kReaders = 4;
+  std::atomic<size_t> largest_piece{0};
+  config.num_hidden_layers = 0;
+  Engine engine;
+  const long before = resident_bytes();
+  std::atomic<long> most{0};
+  uint64_t loaded = 0;
+  const Failure failure = load(
+      engine, config, sources,
+      [&] {
+        std::vector<std::unique_ptr<Backend>> backends;
+        backends.push_back(std::make_unique<ForgetfulBackend>(largest_piece));
+        return backends;
+      },
+      kReaders, [&](const LoadProgress& p) {
+        most = std::max(most.load(), resident_bytes() - before);
+        loaded = p.bytes_loaded;
+      });
+  CHECK_THAT(!failure.failed, failure.message);
+  CHECK(loaded == end - 24);
+  CHECK_THAT(largest_piece <= (size_t(8) << 20), std::to_string(largest_piece));
+#ifndef KOMT_SANITIZED  // sanitizers have memory of their own for each byte
+  CHECK_THAT(most <= long(kReaders) * (16 << 20), "grew by " + std::to_string(most >> 20) + " MiB");
+#endif
 }
 
 /// After a failure the engine answers, and says that it holds no model.

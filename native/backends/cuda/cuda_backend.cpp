@@ -5,6 +5,7 @@
 
 #include "attention/attention.h"
 #include "backends/cuda/cuda_runtime.h"
+#include "backends/cuda/device_pool.h"
 #include "backends/cuda/element_type.h"
 #include "backends/cuda/readback.h"
 #include "backends/cuda/upload_ring.h"
@@ -68,7 +69,7 @@ class CudaBackend : public Backend {
   // ---- memory -----------------------------------------------------------------------------------
   std::unique_ptr<Buffer> allocate(size_t bytes, const char* purpose) override {
     ++memory_epoch_;
-    return std::make_unique<DeviceBuffer>(device_, bytes, purpose);
+    return pool_.allocate(bytes, purpose);
   }
   uint64_t memory_epoch() const override { return memory_epoch_; }
 
@@ -249,7 +250,7 @@ class CudaBackend : public Backend {
 
   std::unique_ptr<TokenRing> create_token_ring(int max_rows) override {
     const DeviceScope scope(device_);
-    return std::make_unique<CudaTokenRing>(device_, max_rows, pinned_, stream_.get());
+    return std::make_unique<CudaTokenRing>(*this, max_rows, pinned_, stream_.get());
   }
 
   void advance(const AdvanceArgs& in) override {
@@ -357,20 +358,18 @@ class CudaBackend : public Backend {
     return out.data;
   }
 
-  /// Memory that lives until a larger piece is asked for; freeing waits for the work that uses it.
-  void* scratch(std::unique_ptr<DeviceBuffer>& buffer, size_t bytes, const char* purpose) {
+  /// Memory that lives until a larger piece is asked for.
+  void* scratch(std::unique_ptr<Buffer>& buffer, size_t bytes, const char* purpose) {
     if (bytes == 0) return nullptr;
     if (!buffer || buffer->bytes() < bytes) {
-      if (buffer) check(cudaStreamSynchronize(stream_.get()), "Waiting for the device");
-      ++memory_epoch_;
       buffer.reset();
-      buffer = std::make_unique<DeviceBuffer>(device_, bytes, purpose);
+      buffer = allocate(bytes, purpose);
     }
     return buffer->data();
   }
 
   /// Zeros, as kernels leave them behind.
-  uint32_t* tickets(std::unique_ptr<DeviceBuffer>& buffer, size_t count) {
+  uint32_t* tickets(std::unique_ptr<Buffer>& buffer, size_t count) {
     const size_t bytes = count * sizeof(uint32_t);
     if (!buffer || buffer->bytes() < bytes) {
       scratch(buffer, bytes, "tickets");
@@ -389,18 +388,19 @@ class CudaBackend : public Backend {
   int device_;
   DeviceScope scope_;  // members below are created on the device
   Capabilities capabilities_;
+  DevicePool pool_{device_};
   Stream stream_;
   UploadRing upload_ring_;
   Event done_;
   PinnedPool pinned_;
   uint64_t memory_epoch_ = 0;
   std::vector<char> staging_;
-  std::unique_ptr<DeviceBuffer> norm_scratch_;
-  std::unique_ptr<DeviceBuffer> attention_partials_;
-  std::unique_ptr<DeviceBuffer> attention_tickets_;
-  std::unique_ptr<DeviceBuffer> sample_workspace_;
-  std::unique_ptr<DeviceBuffer> sample_tickets_;
-  std::unique_ptr<DeviceBuffer> block_pairs_;
+  std::unique_ptr<Buffer> norm_scratch_;
+  std::unique_ptr<Buffer> attention_partials_;
+  std::unique_ptr<Buffer> attention_tickets_;
+  std::unique_ptr<Buffer> sample_workspace_;
+  std::unique_ptr<Buffer> sample_tickets_;
+  std::unique_ptr<Buffer> block_pairs_;
 };
 
 }  // namespace

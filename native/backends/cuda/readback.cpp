@@ -41,13 +41,13 @@ class CudaTokenRing::Slot : public Readback {
   const int32_t* tokens_;
 };
 
-CudaTokenRing::CudaTokenRing(int device, int max_rows, PinnedPool& pool, cudaStream_t stream)
+CudaTokenRing::CudaTokenRing(Backend& backend, int max_rows, PinnedPool& pool, cudaStream_t stream)
     : pool_(pool),
       stream_(stream),
       memory_(pool.take(kCountBytes + size_t(kTokenRingSlots) * size_t(max_rows) * sizeof(int32_t))),
-      device_count_(device, sizeof(uint32_t), "the token ring") {
+      device_count_(backend.allocate(sizeof(uint32_t), "the token ring")) {
   *count() = 0;
-  check(cudaMemsetAsync(device_count_.data(), 0, sizeof(uint32_t), stream), "cudaMemset");
+  backend.fill_zero(device_count_->data(), sizeof(uint32_t));
 }
 
 CudaTokenRing::~CudaTokenRing() {

@@ -20,7 +20,7 @@ class CudaReadback : public Readback {
 /// Slots in page-locked memory that the device writes and the host polls; see kernels::AdvanceArgs.
 class CudaTokenRing : public TokenRing {
  public:
-  CudaTokenRing(int device, int max_rows, PinnedPool& pool, cudaStream_t stream);
+  CudaTokenRing(Backend& backend, int max_rows, PinnedPool& pool, cudaStream_t stream);
   ~CudaTokenRing() override;
   std::unique_ptr<Readback> next(int rows) override;
 
@@ -28,7 +28,7 @@ class CudaTokenRing : public TokenRing {
   /// Page-locked: steps published so far.
   uint32_t* count() const { return reinterpret_cast<uint32_t*>(memory_->data()); }
   /// The same number on the device.
-  uint32_t* device_count() const { return static_cast<uint32_t*>(device_count_.data()); }
+  uint32_t* device_count() const { return static_cast<uint32_t*>(device_count_->data()); }
 
  private:
   class Slot;
@@ -40,7 +40,7 @@ class CudaTokenRing : public TokenRing {
   PinnedPool& pool_;
   cudaStream_t stream_;
   std::unique_ptr<PinnedBuffer> memory_;
-  DeviceBuffer device_count_;
+  std::unique_ptr<Buffer> device_count_;
   uint32_t enqueued_ = 0;
 };
 

@@ -1,0 +1,130 @@
+// What goes wrong on a device, and what is left afterwards.
+#include "device.h"
+
+namespace komt::test {
+namespace {
+
+TEST("cuda: disposing gives all memory back") {
+  if (!have_devices(1)) return;
+  size_t before = 0;
+  for (int round = 0; round < 20; ++round) {
+    Loaded loaded(1);
+    create(loaded.engine, loaded.session, {1});
+    DecodeOptions options;
+    options.rows = {row_of(1, random_tokens(9, uint32_t(round)), 12)};
+    CHECK(!decode(loaded.engine, loaded.session, options).failure.failed);
+    loaded.engine.dispose();
+    // The first round also loads kernels, and they stay.
+    if (round == 0) before = free_memory(0);
+    CHECK(free_memory(0) == before);
+  }
+}
+
+TEST("cuda: however a checkpoint is stored, the model is the same") {
+  if (!have_devices(1)) return;
+  std::vector<float> expected;
+  for (const DType dtype : {DType::f16, DType::f32, DType::bf16, DType::f64}) {
+    for (const Layout layout : {Layout::plain, Layout::padded_rows, Layout::transposed}) {
+      const TinyCheckpoint checkpoint(
+          Loaded::cuda_config(), [=](Slot, int) { return Storing{dtype, layout}; }, true);
+      Engine engine;
+      const Failure failure =
+          load(engine, checkpoint.config, checkpoint.sources, cuda_backends(), 4);
+      CHECK_THAT(!failure.failed, failure.message);
+      const auto session = engine.open_session();
+      create(engine, session, {1});
+      const Forwarded out = forward(engine, session, {{1, random_tokens(20, 5)}});
+      if (expected.empty()) expected = out.logits;
+      CHECK(!out.logits.empty() && out.logits == expected);
+    }
+  }
+  check_findings();
+}
+
+TEST("cuda: float32 is refused, and so is a device that is not there") {
+  if (!have_devices(1)) return;
+  const TinyCheckpoint checkpoint;
+  Engine engine;
+  const auto failure_of = [&](int device, DType dtype) {
+    return load(engine, checkpoint.config, checkpoint.sources, [=] {
+      std::vector<std::unique_ptr<Backend>> backends;
+      backends.push_back(create_cuda_backend(device, dtype));
+      return backends;
+    });
+  };
+  CHECK(failure_of(0, DType::f32).is(ErrorKind::invalid_argument));
+  CHECK(failure_of(64, DType::f16).is(ErrorKind::device));
+}
+
+#ifdef KOMT_CUDA_EMULATED
+
+TEST("cuda: out of memory says how much, frees what it took, and the next call works") {
+  if (!have_devices(1)) return;
+  { const Loaded first(1); }
+  const size_t before = free_memory(0);
+  ModelConfig config = Loaded::cuda_config();
+  config.vocab_size = 60'000;  // 3.8 MB of embeddings, as much again for the head
+  const TinyCheckpoint checkpoint(config);
+  size_t total = 0;
+  size_t free = 0;
+  CHECK(cudaMemGetInfo(&free, &total) == cudaSuccess);
+  emulator::set_memory_limit(0, total - free + (size_t(5) << 20));
+  {
+    Engine engine;
+    const Failure failure = load(engine, checkpoint.config, checkpoint.sources, cuda_backends());
+    CHECK(failure.is(ErrorKind::out_of_memory));
+    CHECK_THAT(failure.message.find("bytes are needed") != std::string::npos, failure.message);
+  }
+  {
+    Loaded small(1);
+    create(small.engine, small.session, {1});
+    DecodeOptions options;
+    options.rows = {row_of(1, random_tokens(9, 1), 5)};
+    CHECK(decode(small.engine, small.session, options).tokens[0].size() == 5);
+  }
+  emulator::set_memory_limit(0, total);
+  CHECK(free_memory(0) == before);
+}
+
+TEST("cuda: a lost device is named in every error, and nothing else is lost") {
+  if (!have_devices(2)) return;
+  for (const bool asked : {false, true}) {
+    auto lost = std::make_unique<Loaded>(1);
+    create(lost->engine, lost->session, {1, 2});
+    DecodeOptions options;
+    options.rows = {row_of(1, random_tokens(9, 1), 1500)};
+    options.ask = asked;
+    const Decoded decoded = decode(lost->engine, lost->session, options,
+                                   [&](const DecodeStep& step, DecodeJob& job) {
+                                     if (step.step == 6) {
+                                       emulator::poison_device(0, cudaErrorIllegalAddress);
+                                     }
+                                     job.verdict({false});
+                                   });
+    CHECK(decoded.failure.is(ErrorKind::device) && decoded.steps >= 7);
+    CHECK_THAT(decoded.failure.message.find("context is lost") != std::string::npos,
+               decoded.failure.message);
+    for (int again = 0; again < 2; ++again) {
+      const Forwarded out = forward(lost->engine, lost->session, {{2, {1, 2}}});
+      CHECK(out.failure.is(ErrorKind::device));
+      CHECK_THAT(out.failure.message.find("restarted") != std::string::npos, out.failure.message);
+    }
+    lost.reset();
+    // A model on the CPU in the same process is not concerned.
+    Loaded cpu(0);
+    create(cpu.engine, cpu.session, {1});
+    CHECK(!forward(cpu.engine, cpu.session, {{1, {1, 2}}}).failure.failed);
+
+    emulator::poison_device(0, cudaSuccess);
+    Loaded fresh(1);
+    create(fresh.engine, fresh.session, {1});
+    options.rows[0].max_new_tokens = 5;
+    options.ask = false;
+    CHECK(decode(fresh.engine, fresh.session, options).tokens[0].size() == 5);
+  }
+}
+
+#endif
+
+}  // namespace
+}  // namespace komt::test
