@@ -24,7 +24,8 @@ endif()
 
 if(KOMT_WITH_CUDA)
   # Must be known before the language is enabled. The GPUs that are here; on a machine without one
-  # Ampere, Hopper and, for all later ones, PTX.
+  # Ampere (and Ada, which runs its code), Hopper and, for all later ones, PTX. Hopper's, for what is
+  # compiled from Ampere's lacks the wait that programmatic dependent launch needs.
   if(KOMT_CUDA_ARCHS STREQUAL "")
     execute_process(
       COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader
@@ -38,7 +39,7 @@ if(KOMT_WITH_CUDA)
       list(TRANSFORM gpu_archs APPEND "-real")
       set(KOMT_CUDA_ARCHS "${gpu_archs}")
     else()
-      set(KOMT_CUDA_ARCHS "80-real;90a-real;80-virtual")
+      set(KOMT_CUDA_ARCHS "80-real;90a-real;90-virtual")
     endif()
   endif()
   set(CMAKE_CUDA_ARCHITECTURES ${KOMT_CUDA_ARCHS})

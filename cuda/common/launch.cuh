@@ -22,6 +22,29 @@ struct LaunchConfig {
 // "Shared Memory" of each compute capability); launch() asks for whatever lies above it.
 inline constexpr std::size_t kDefaultSharedLimit = 48 * 1024;
 
+// Whether a kernel may be launched before its predecessor has ended: the device and the driver know
+// how, and the kernel was compiled to wait. One compiled on the spot from older PTX has no wait in it.
+inline cudaError_t may_overlap(const void* kernel, bool* answer) {
+  *answer = false;
+  int device = 0;
+  int major = 0;
+  int driver = 0;
+  cudaFuncAttributes attributes{};
+  if (cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
+  if (cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+      error != cudaSuccess) {
+    return error;
+  }
+  if (cudaError_t error = cudaDriverGetVersion(&driver); error != cudaSuccess) return error;
+  // Before 12.3 such a launch can't be captured into a graph.
+  if (major < 9 || driver < 12030) return cudaSuccess;
+  if (cudaError_t error = cudaFuncGetAttributes(&attributes, kernel); error != cudaSuccess) {
+    return error;
+  }
+  *answer = attributes.ptxVersion >= 90;
+  return cudaSuccess;
+}
+
 // Launches kernel(args...) and returns what the runtime says of the launch; errors of the execution
 // surface at the next synchronisation. Arguments convert to the parameters' types as in a call, and
 // parameters are trivially copyable.
@@ -38,18 +61,8 @@ cudaError_t launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&
   }
   bool overlap = config.programmatic_dependent_launch;
   if (overlap) {
-    int device = 0;
-    int major = 0;
-    if (cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
-    if (cudaError_t error =
-            cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-        error != cudaSuccess) {
-      return error;
-    }
-    // Before 12.3 such a launch can't be captured into a graph.
-    int driver = 0;
-    if (cudaError_t error = cudaDriverGetVersion(&driver); error != cudaSuccess) return error;
-    overlap = major >= 9 && driver >= 12030;
+    const cudaError_t error = may_overlap(reinterpret_cast<const void*>(kernel), &overlap);
+    if (error != cudaSuccess) return error;
   }
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;

@@ -96,13 +96,12 @@ TEST("cuda: schedules and the number of devices change no bit") {
     CHECK_THAT(!expected.failure.failed, expected.failure.message);
     CHECK(expected.tokens[0].size() >= 4);
     for (int seed = 0; seed < kSchedules; ++seed) {
-      for (int count = 1; count <= devices; ++count) {
-        begin_schedule(seed);
-        Loaded other(count);
-        CHECK_THAT(decode_on(other, options) == expected,
-                   "schedule " + std::to_string(seed) + ", devices " + std::to_string(count));
-        check_findings();
-      }
+      const int count = seed % 2 == 0 ? devices : 1;
+      begin_schedule(seed);
+      Loaded other(count);
+      CHECK_THAT(decode_on(other, options) == expected,
+                 "schedule " + std::to_string(seed) + ", devices " + std::to_string(count));
+      check_findings();
     }
   }
 }
@@ -112,10 +111,10 @@ TEST("cuda: sessions take turns, each on its own state") {
   for (int seed = 0; seed < kSchedules; ++seed) {
     begin_schedule(seed);
     Loaded loaded(1);
-    const DecodeOptions options = three_rows(true, 20);
+    const DecodeOptions options = three_rows(true, 12);
     const Decoded alone = decode_on(loaded, options);
     std::vector<Decoding> decodings;
-    for (int i = 0; i < 3; ++i) {
+    for (int i = 0; i < 2; ++i) {
       const auto session = loaded.engine.open_session();
       create(loaded.engine, session, {1, 2, 3});
       decodings.push_back(start_decode(loaded.engine, session, options));
@@ -130,7 +129,7 @@ TEST("cuda: a verdict for every token, cancelling with steps under way") {
   for (int seed = 0; seed < kSchedules; ++seed) {
     begin_schedule(seed);
     Loaded loaded(1);
-    DecodeOptions options = three_rows(true, 24);
+    DecodeOptions options = three_rows(true, 14);
     const Decoded expected = decode_on(loaded, options);
     options.ask = true;
     create(loaded.engine, loaded.session, {1, 2, 3});
@@ -148,7 +147,7 @@ TEST("cuda: a verdict for every token, cancelling with steps under way") {
     const auto begun = std::make_shared<Mailbox<int>>();
     const Decoding decoding = start_decode(loaded.engine, other, endless,
                                            [=](const DecodeStep& step, DecodeJob&) {
-                                             if (step.step == 12) begun->put(0);
+                                             if (step.step == 8) begun->put(0);
                                            });
     const auto job = decoding.made->get();
     begun->get();

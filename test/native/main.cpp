@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
     o.failures ? ++failed : ++passed;
     std::printf("%s %s (%d checks, %.2f s)%s%s\n", o.failures ? "FAIL" : "ok  ", c.name, o.checks,
                 seconds.count(), o.skipped.empty() ? "" : "; without ", o.skipped.c_str());
+    std::fflush(stdout);
   }
   std::printf("%d passed, %d failed, %d skipped\n", passed, failed, skipped);
   return failed || passed + skipped == 0 ? 1 : 0;

@@ -17,6 +17,9 @@ bool is_sticky(cudaError_t error) {
     case cudaErrorAssert:
     case cudaErrorMisalignedAddress:
     case cudaErrorIllegalInstruction:
+    case cudaErrorHardwareStackError:
+    case cudaErrorInvalidAddressSpace:
+    case cudaErrorInvalidPc:
     case cudaErrorECCUncorrectable: return true;
     default: return false;
   }
