@@ -8,41 +8,33 @@
  * pairs, komt and then the peer, each in a process of its own, so that whatever else the machine does
  * meets both; docs/benchmarks.md says how to read the figures.
  */
-import os from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import { makeCheckpoint } from './make-checkpoint.mjs';
 import { leastDisturbed, withDisturbance } from './support/disturbance.mjs';
 import { ENGINES, LEFT_OUT, runEngine } from './support/engines.mjs';
 import { describeMachine } from './support/machine.mjs';
-import { digits, machineLines, markdownTable, writeResult } from './support/report.mjs';
+import { parseOptions } from './support/options.mjs';
+import { digits, machineLines, markdownTable, publish } from './support/report.mjs';
 import { SHAPES } from './support/shapes.mjs';
 import { median, pairedRatio, summarize } from './support/statistics.mjs';
 
-const { values: options } = parseArgs({
-  options: {
+const options = parseOptions(
+  { repeats: 1, prompt: 512, 'new-tokens': 65 },
+  {
     shapes: { type: 'string', default: '100m,1.1b' },
     peers: {
       type: 'string',
       default: 'transformers-f16,transformers-bf16,transformers-f32,node-llama-cpp',
     },
     pairs: { type: 'string' },
-    repeats: { type: 'string', default: '1' },
-    threads: { type: 'string', default: '2' },
-    prompt: { type: 'string', default: '512' },
-    'new-tokens': { type: 'string', default: '65' },
-    calm: { type: 'string', default: '0.05' },
-    folder: { type: 'string', default: path.join(os.tmpdir(), 'komt-bench') },
-    'no-save': { type: 'boolean', default: false },
   },
-});
+);
+const { threads, 'new-tokens': newTokens } = options;
 /** A small model's run is short, so that noise weighs more and more runs can be had. */
 const pairsFor = (parameters) => Number(options.pairs ?? (parameters < 5e8 ? 5 : 3));
-const threads = Number(options.threads);
-const newTokens = Number(options['new-tokens']);
 
 /** Ordinary tokens, spread over the vocabulary, the same for every engine. */
-const prompt = Array.from({ length: Number(options.prompt) }, (_, i) => 300 + ((i * 7919) % 31000));
+const prompt = Array.from({ length: options.prompt }, (_, i) => 300 + ((i * 7919) % 31000));
 
 /** Figures of one process: medians of its repeats. */
 function figures({ ready_s, runs, peak_rss_bytes }) {
@@ -86,7 +78,7 @@ async function measurePair(peer, spec) {
 }
 
 async function comparePeer(peer, spec, pairs) {
-  const kept = await leastDisturbed(pairs, () => measurePair(peer, spec), Number(options.calm));
+  const kept = await leastDisturbed(pairs, () => measurePair(peer, spec), options.calm);
   const of = (key) => kept.map((pair) => pair[key]);
   const ratio = (key) =>
     pairedRatio(
@@ -125,7 +117,7 @@ async function measureShape(name, peers) {
     threads,
     prompt,
     new_tokens: newTokens,
-    repeats: Number(options.repeats),
+    repeats: options.repeats,
   };
   const pairs = pairsFor(parameters);
   const comparisons = [];
@@ -205,13 +197,11 @@ async function main() {
       threads,
       prompt: prompt.length,
       new_tokens: newTokens,
-      repeats: Number(options.repeats),
+      repeats: options.repeats,
       pairs: pairsFor(model.parameters),
     };
     const result = { machine, settings, versions, skipped, model };
-    const markdown = toMarkdown(result);
-    console.log(`${markdown}\n`);
-    if (!options['no-save']) console.error(writeResult(`decode-${name}`, result, markdown));
+    publish(`decode-${name}`, result, toMarkdown(result), options.save);
   }
 }
 

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { machineSlug, ROOT } from './machine.mjs';
 
-export const RESULTS = path.join(ROOT, 'bench/results');
+const RESULTS = path.join(ROOT, 'bench/results');
 
 /** A Markdown table; numbers stand right. */
 export function markdownTable(header, rows) {
@@ -23,13 +23,19 @@ export function machineLines(machine) {
 }
 
 /** Writes a result as <date>-<machine>-<name>.json and .md; gives the path of the JSON. */
-export function writeResult(name, result, markdown, folder = RESULTS) {
+function writeResult(name, result, markdown) {
   const { machine } = result;
-  const base = path.join(folder, `${machine.date}-${machineSlug(machine)}-${name}`);
-  mkdirSync(folder, { recursive: true });
+  const base = path.join(RESULTS, `${machine.date}-${machineSlug(machine)}-${name}`);
+  mkdirSync(RESULTS, { recursive: true });
   writeFileSync(`${base}.json`, `${JSON.stringify(result, null, 1)}\n`);
   writeFileSync(`${base}.md`, `${markdown}\n`);
   return `${base}.json`;
+}
+
+/** Prints the Markdown; with `save` also writes the result. */
+export function publish(name, result, markdown, save) {
+  console.log(`${markdown}\n`);
+  if (save) console.error(writeResult(name, result, markdown));
 }
 
 /** Digits that a figure is worth. */

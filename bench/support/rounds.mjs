@@ -1,19 +1,6 @@
 import { leastDisturbed, withDisturbance } from './disturbance.mjs';
 import { pairedRatio, summarize } from './statistics.mjs';
 
-/** Tokens/s of one greedy answer to a prompt of four tokens, prompt included in the time. */
-export async function answerRate(model, { new_tokens, ...options }) {
-  const started = performance.now();
-  await model.generate({
-    input_ids: [[1, 300, 301, 302]],
-    do_sample: false,
-    eos_token_id: null,
-    max_new_tokens: new_tokens,
-    ...options,
-  });
-  return new_tokens / ((performance.now() - started) / 1000);
-}
-
 /**
  * Runs every variant once a round, in an order that turns by one each round, after one round that does
  * not count. Rounds that other processes disturbed are done again (disturbance.mjs).
