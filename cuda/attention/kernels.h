@@ -4,11 +4,9 @@
 #include <type_traits>
 
 #include "attention/attention.h"
+#include "common/kv_page.h"
 
 namespace komt::kernels {
-
-// Tokens in one page of the key/value cache.
-inline constexpr int kPageTokens = 64;
 
 // function(std::integral_constant<int, kDim>{}, std::bool_constant<head_dim == kDim>{}): kernels for the
 // head sizes that models have, and wider ones padded with zeros for the others.

@@ -8,6 +8,7 @@
 #include "elementwise/rope_append.h"
 
 #include "common/dispatch.cuh"
+#include "common/kv_page.h"
 #include "common/launch.cuh"
 #include "elementwise/quad.cuh"
 #include "ptx/grid_dependency.cuh"
@@ -16,7 +17,6 @@ namespace komt::kernels {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kPageTokens = 64;
 
 template <class In, class T>
 __global__ void __launch_bounds__(kThreads) rope_append_kernel(RopeAppendArgs args) {

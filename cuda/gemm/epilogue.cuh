@@ -6,6 +6,7 @@
 #pragma once
 
 #include "common/element.cuh"
+#include "common/kv_page.h"
 #include "gemm/epilogue.h"
 
 namespace komt::kernels {

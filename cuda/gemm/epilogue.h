@@ -5,9 +5,6 @@
 
 namespace komt::kernels {
 
-// Tokens in one page of the key/value cache.
-inline constexpr int kPageTokens = 64;
-
 struct EpilogueParams {
   LinearEpilogue kind;
   bool float_output;  // only for `store`

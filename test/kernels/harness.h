@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "common/element.cuh"
+#include "common/element_type.h"
 #include "common/platform.cuh"
 
 #if defined(__GNUC__)
@@ -239,9 +240,18 @@ class DeviceBuffer {
 };
 
 template <class T>
+constexpr kernels::ElementType element_type() {
+  if constexpr (std::is_same_v<T, half>) return kernels::ElementType::f16;
+  if constexpr (std::is_same_v<T, bfloat16>) return kernels::ElementType::bf16;
+  if constexpr (std::is_same_v<T, double>) return kernels::ElementType::f64;
+  return kernels::ElementType::f32;
+}
+
+template <class T>
 constexpr const char* type_name() {
   if constexpr (std::is_same_v<T, half>) return "f16";
   if constexpr (std::is_same_v<T, bfloat16>) return "bf16";
+  if constexpr (std::is_same_v<T, double>) return "f64";
   return "f32";
 }
 

@@ -8,16 +8,12 @@
 #include <vector>
 
 #include "attention/attention.h"
+#include "common/kv_page.h"
 #include "harness.h"
 
 namespace komt::test::attention {
 
-constexpr int kPage = 64;
-
-template <class T>
-constexpr kernels::ElementType type_of() {
-  return std::is_same_v<T, half> ? kernels::ElementType::f16 : kernels::ElementType::bf16;
-}
+constexpr int kPage = kernels::kPageTokens;
 
 struct Sequence {
   int kv_length;
@@ -103,7 +99,7 @@ class Problem {
         kernels::attention_tickets(sequences, heads_.query, heads_.kv), 0);
     DeviceBuffer<std::uint32_t> tickets(zeros);
     kernels::AttentionArgs args;
-    args.type = type_of<T>();
+    args.type = element_type<T>();
     args.query = query.data();
     args.output = output.data();
     args.keys = keys.data();

@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "common/kv_page.h"
 #include "elementwise/advance.h"
 #include "elementwise/convert.h"
 #include "elementwise/pages.h"
@@ -18,19 +19,7 @@ namespace komt::test {
 namespace {
 
 using kernels::ElementType;
-
-template <class T>
-constexpr ElementType type_of() {
-  if constexpr (std::is_same_v<T, half>) return ElementType::f16;
-  if constexpr (std::is_same_v<T, bfloat16>) return ElementType::bf16;
-  if constexpr (std::is_same_v<T, double>) return ElementType::f64;
-  return ElementType::f32;
-}
-
-template <class T>
-const char* name_of() {
-  return std::is_same_v<T, double> ? "f64" : type_name<T>();
-}
+using kernels::kPageTokens;
 
 // ---- RMSNorm --------------------------------------------------------------------------------------
 
@@ -46,7 +35,7 @@ void compare_rms_norm(int rows, int hidden) {
   args.input = input.data();
   args.weight = weights.data();
   args.output = output.data();
-  args.output_type = type_of<T>();
+  args.output_type = element_type<T>();
   args.rows = rows;
   args.hidden = hidden;
   args.eps = 1e-5f;
@@ -101,7 +90,7 @@ void compare_gather(int table_rows, int cols, int count) {
   DeviceBuffer<float> output(std::size_t(count) * cols);
   kernels::GatherRowsArgs args;
   args.table = table_buffer.data();
-  args.table_type = type_of<T>();
+  args.table_type = element_type<T>();
   args.rows = row_buffer.data();
   args.output = output.data();
   args.count = count;
@@ -154,13 +143,13 @@ void compare_rope(int num_heads, int num_kv_heads, int head_dim) {
   const DeviceBuffer<std::int32_t> position_buffer(positions), sequence_buffer(sequences),
       rope_buffer(rope_rows), table_buffer(table);
   DeviceBuffer<T> query(std::size_t(tokens) * num_heads * head_dim);
-  const std::size_t cache_elements = std::size_t(4) * num_kv_heads * 64 * head_dim;
+  const std::size_t cache_elements = std::size_t(4) * num_kv_heads * kPageTokens * head_dim;
   DeviceBuffer<T> keys(cache_elements), values(cache_elements);
   const std::vector<T> untouched = keys.host();
   kernels::RopeAppendArgs args;
   args.qkv = input.data();
-  args.qkv_type = type_of<In>();
-  args.type = type_of<T>();
+  args.qkv_type = element_type<In>();
+  args.type = element_type<T>();
   args.query = query.data();
   args.keys = keys.data();
   args.values = values.data();
@@ -199,9 +188,10 @@ void compare_rope(int num_heads, int num_kv_heads, int head_dim) {
       }
       const int kv_head = (h - num_heads) % num_kv_heads;
       const int which = h >= num_heads + num_kv_heads;
-      const int page = table[sequences[t] * 2 + positions[t] / 64];
+      const int page = table[sequences[t] * 2 + positions[t] / kPageTokens];
       const std::size_t at =
-          ((std::size_t(page) * num_kv_heads + kv_head) * 64 + positions[t] % 64) * head_dim;
+          ((std::size_t(page) * num_kv_heads + kv_head) * kPageTokens + positions[t] % kPageTokens) *
+          head_dim;
       c.close(which ? "value" : "key",
               std::vector<T>(&caches[which][at], &caches[which][at] + head_dim), y, tolerance);
       std::copy_n(&caches[which][at], head_dim, &expected_cache[which][at]);
@@ -322,7 +312,7 @@ struct Placement {
 
 template <class S, class T>
 void compare_conversion(int count, int cols, Placement place) {
-  Case c("%s -> %s, %dx%d to %d + %d i%s, gap %d", name_of<S>(), name_of<T>(), count, cols,
+  Case c("%s -> %s, %dx%d to %d + %d i%s, gap %d", type_name<S>(), type_name<T>(), count, cols,
          place.first, place.step, place.transposed ? ", transposed" : "", place.gap);
   const std::int64_t row_stride = place.transposed ? 1 : cols + place.gap;
   const std::int64_t column_stride = place.transposed ? count + place.gap : 1;
@@ -347,11 +337,11 @@ void compare_conversion(int count, int cols, Placement place) {
   }
   kernels::ConvertRowsArgs args;
   args.source = input.data();
-  args.source_type = type_of<S>();
+  args.source_type = element_type<S>();
   args.source_row_stride = row_stride;
   args.source_column_stride = column_stride;
   args.target = output.data();
-  args.target_type = type_of<T>();
+  args.target_type = element_type<T>();
   args.first = place.first;
   args.step = place.step;
   args.count = count;

@@ -6,17 +6,11 @@
 #include <memory>
 #include <vector>
 
+#include "common/kv_page.h"
 #include "gemm/linear.h"
 #include "harness.h"
 
 namespace komt::test {
-
-template <class T>
-constexpr kernels::ElementType element_type() {
-  if constexpr (std::is_same_v<T, half>) return kernels::ElementType::f16;
-  if constexpr (std::is_same_v<T, bfloat16>) return kernels::ElementType::bf16;
-  return kernels::ElementType::f32;
-}
 
 struct Shape {
   int m;
@@ -107,10 +101,10 @@ class RopeProblem {
       sin_.push_back(float(std::sin(angle)));
     }
     // Distinct positions in every sequence, pages shuffled and some of them nobody's.
-    const std::vector<std::int32_t> slots = random.permutation(kSequences * kPages * 64);
+    const std::vector<std::int32_t> slots = random.permutation(kSequences * kPages * kPage);
     for (int row = 0; row < rows; ++row) {
-      sequence_ids_.push_back(slots[row] / (kPages * 64));
-      positions_.push_back(slots[row] % (kPages * 64));
+      sequence_ids_.push_back(slots[row] / (kPages * kPage));
+      positions_.push_back(slots[row] % (kPages * kPage));
       rope_rows_.push_back(std::int32_t(random.below(kTableRows)));
     }
     block_table_ = random.permutation(kBlocks);
@@ -118,7 +112,7 @@ class RopeProblem {
   }
 
   std::size_t cache_size() const {
-    return std::size_t(kBlocks) * heads_.key_value * 64 * heads_.dim;
+    return std::size_t(kBlocks) * heads_.key_value * kPage * heads_.dim;
   }
 
   struct Expected {
@@ -181,14 +175,16 @@ class RopeProblem {
   }
 
  private:
+  static constexpr int kPage = kernels::kPageTokens;
   static constexpr int kTableRows = 50;
   static constexpr int kSequences = 3;
   static constexpr int kPages = 2;
   static constexpr int kBlocks = 9;
 
   std::size_t cache_row(int row, int head) const {
-    const int page = block_table_[sequence_ids_[row] * kPages + positions_[row] / 64];
-    return ((std::size_t(page) * heads_.key_value + head) * 64 + positions_[row] % 64) * heads_.dim;
+    const int page = block_table_[sequence_ids_[row] * kPages + positions_[row] / kPage];
+    return ((std::size_t(page) * heads_.key_value + head) * kPage + positions_[row] % kPage) *
+           heads_.dim;
   }
 
   double rotated(const double* x, int row, int d) const {
