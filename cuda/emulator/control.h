@@ -13,7 +13,7 @@
 
 namespace komt::emulator {
 
-// What a report is about. tests/emulator has one planted bug for each.
+// What a report is about. test/emulator has one planted bug for each.
 enum class Check {
   kDivergence,      // a barrier or collective that some of its threads never reach
   kCollective,      // wrong masks, a shuffle from a lane that takes no part

@@ -18,9 +18,7 @@ namespace {
 constexpr std::size_t kDefaultMemory = std::size_t{4} << 30;
 constexpr int kMultiprocessors = 132;  // an H200's, so that launch heuristics see a real machine
 constexpr int kThreadsPerMultiprocessor = 2048;
-constexpr int kBlocksPerMultiprocessor = 32;
 constexpr std::size_t kSharedPerMultiprocessor = 228 * 1024;
-constexpr std::size_t kReservedSharedPerBlock = 1024;
 constexpr int kL2Bytes = 50 * 1024 * 1024;
 
 std::uint64_t from_environment(const char* name, std::uint64_t fallback) {
@@ -181,7 +179,6 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int ind
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = static_cast<int>(kMaxBlockShared);
       return cudaSuccess;
-    case cudaDevAttrMemoryPoolsSupported: *value = 1; return cudaSuccess;
   }
   return remember(cudaErrorInvalidValue);
 }
@@ -227,31 +224,9 @@ cudaError_t cudaDriverGetVersion(int* version) {
   return cudaSuccess;
 }
 
-cudaError_t cudaRuntimeGetVersion(int* version) {
-  *version = 13000;
-  return cudaSuccess;
-}
-
-cudaError_t cudaPeekAtLastError() {
-  const cudaError_t sticky = device_error(current_device_index());
-  return sticky != cudaSuccess ? sticky : last_error;
-}
-
 cudaError_t cudaGetLastError() {
-  const cudaError_t error = cudaPeekAtLastError();
+  const cudaError_t sticky = device_error(current_device_index());
+  const cudaError_t error = sticky != cudaSuccess ? sticky : last_error;
   last_error = cudaSuccess;
   return error;
-}
-
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, const void*, int block_size,
-                                                          std::size_t dynamic_shared_bytes) {
-  if (block_size <= 0 || block_size > 1024) return remember(cudaErrorInvalidValue);
-  const int warps = (block_size + 31) / 32;
-  const int by_threads = kThreadsPerMultiprocessor / (warps * 32);
-  const int by_shared =
-      static_cast<int>(kSharedPerMultiprocessor / (dynamic_shared_bytes + kReservedSharedPerBlock));
-  *blocks = dynamic_shared_bytes > kMaxBlockShared
-                ? 0
-                : std::min({by_threads, by_shared, kBlocksPerMultiprocessor});
-  return cudaSuccess;
 }

@@ -62,16 +62,6 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* status) {
-  StreamLock lock;
-  const StreamPointer stream = lock.find(handle);
-  if (!stream) return remember(cudaErrorInvalidResourceHandle);
-  *status = !stream->capture              ? cudaStreamCaptureStatusNone
-            : stream->capture->is_invalid ? cudaStreamCaptureStatusInvalidated
-                                          : cudaStreamCaptureStatusActive;
-  return cudaSuccess;
-}
-
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                  unsigned long long) {
   if (graph == nullptr) return remember(cudaErrorInvalidValue);

@@ -164,21 +164,6 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
   return cudaSuccess;
 }
 
-cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int index) {
-  if (index < 0 || index >= device_count()) return remember(cudaErrorInvalidDevice);
-  *pool = reinterpret_cast<cudaMemPool_t>(&device(index));
-  return cudaSuccess;
-}
-
-// Freed memory goes back at once: there is nothing a threshold would keep.
-cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr, void* value) {
-  return remember(pool != nullptr && value != nullptr ? cudaSuccess : cudaErrorInvalidValue);
-}
-
-cudaError_t cudaMemPoolTrimTo(cudaMemPool_t pool, std::size_t) {
-  return remember(pool != nullptr ? cudaSuccess : cudaErrorInvalidValue);
-}
-
 cudaError_t cudaMemcpy(void* destination, const void* source, std::size_t bytes,
                        cudaMemcpyKind kind) {
   return copy(dense_copy(destination, source, bytes), kind, nullptr, true);
@@ -194,13 +179,6 @@ cudaError_t cudaMemcpy2D(void* destination, std::size_t destination_pitch, const
                          cudaMemcpyKind kind) {
   return copy({destination, destination_pitch, source, source_pitch, width, height, {}}, kind,
               nullptr, true);
-}
-
-cudaError_t cudaMemcpy2DAsync(void* destination, std::size_t destination_pitch, const void* source,
-                              std::size_t source_pitch, std::size_t width, std::size_t height,
-                              cudaMemcpyKind kind, cudaStream_t stream) {
-  return copy({destination, destination_pitch, source, source_pitch, width, height, {}}, kind,
-              stream, false);
 }
 
 cudaError_t cudaMemcpyPeerAsync(void* destination, int destination_device, const void* source,
