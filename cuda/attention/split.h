@@ -19,7 +19,7 @@ struct SplitPlan {
   int splits;  // none of them empty
 };
 
-// About kBlocks blocks per sequence: enough to fill 132 SMs twice and to leave a short tail. Parts of
+// About kSplitBlocks blocks per sequence: enough to fill 132 SMs twice and to leave a short tail. Parts of
 // fewer than two pages would be mostly start and end, longer ones than 16 gain nothing.
 inline constexpr int kSplitBlocks = 512;
 inline constexpr int kMinSplitPages = 2;

@@ -22,16 +22,21 @@ struct LaunchConfig {
 // "Shared Memory" of each compute capability); launch() asks for whatever lies above it.
 inline constexpr std::size_t kDefaultSharedLimit = 48 * 1024;
 
+// An attribute of the current device.
+inline cudaError_t device_attribute(int* value, cudaDeviceAttr attribute) {
+  int device = 0;
+  if (cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
+  return cudaDeviceGetAttribute(value, attribute, device);
+}
+
 // Whether a kernel may be launched before its predecessor has ended: the device and the driver know
 // how, and the kernel was compiled to wait. One compiled on the spot from older PTX has no wait in it.
 inline cudaError_t may_overlap(const void* kernel, bool* answer) {
   *answer = false;
-  int device = 0;
   int major = 0;
   int driver = 0;
   cudaFuncAttributes attributes{};
-  if (cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  if (cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  if (cudaError_t error = device_attribute(&major, cudaDevAttrComputeCapabilityMajor);
       error != cudaSuccess) {
     return error;
   }

@@ -20,12 +20,6 @@ struct Max {
     return a > b ? a : b;
   }
 };
-struct Min {
-  template <class T>
-  __device__ __forceinline__ T operator()(T a, T b) const {
-    return a < b ? a : b;
-  }
-};
 
 // Reduces over groups of kWidth neighbouring lanes (a power of two up to 32); every lane of a group
 // gets the group's result, the same bits. All 32 lanes of the warp take part.

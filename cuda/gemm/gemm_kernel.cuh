@@ -307,13 +307,14 @@ template <class T, class Tile>
 cudaError_t launch_gemm_tile(GemmParams params, bool overlap, cudaStream_t stream) {
   params.tiles_m = (params.m + Tile::kBlockM - 1) / Tile::kBlockM;
   params.tiles_n = (params.n + Tile::kBlockN - 1) / Tile::kBlockN;
-  LaunchConfig config;
-  config.grid = dim3(static_cast<unsigned>(params.tiles_m) * static_cast<unsigned>(params.tiles_n));
-  config.block = dim3(Tile::kThreads);
-  config.dynamic_shared_bytes = Tile::kSharedBytes;
-  config.stream = stream;
-  config.programmatic_dependent_launch = overlap;
-  return launch(gemm_kernel<T, Tile>, config, params);
+  return launch(gemm_kernel<T, Tile>,
+                LaunchConfig{.grid = dim3(static_cast<unsigned>(params.tiles_m) *
+                                          static_cast<unsigned>(params.tiles_n)),
+                             .block = dim3(Tile::kThreads),
+                             .dynamic_shared_bytes = Tile::kSharedBytes,
+                             .stream = stream,
+                             .programmatic_dependent_launch = overlap},
+                params);
 }
 
 template <class T>

@@ -226,22 +226,19 @@ __global__ void __launch_bounds__(gemv_detail::kThreads, gemv_detail::kBlocksPer
 template <class T>
 cudaError_t launch_gemv(const GemvParams& params, bool overlap, cudaStream_t stream) {
   using namespace gemv_detail;
-  int device = 0;
   int sm_count = 0;
-  if (cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  if (cudaError_t error = cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, device);
+  if (cudaError_t error = device_attribute(&sm_count, cudaDevAttrMultiProcessorCount);
       error != cudaSuccess) {
     return error;
   }
   const int pairs = (params.n + 1) / 2;
   const int blocks = (pairs + kWarps - 1) / kWarps;
-  LaunchConfig config;
-  config.grid = dim3(
-      static_cast<unsigned>(blocks < kBlocksPerSm * sm_count ? blocks : kBlocksPerSm * sm_count));
-  config.block = dim3(kThreads);
-  config.dynamic_shared_bytes = static_cast<std::size_t>(padded_k(params.k)) * sizeof(T);
-  config.stream = stream;
-  config.programmatic_dependent_launch = overlap;
+  const LaunchConfig config{
+      .grid = dim3(blocks < kBlocksPerSm * sm_count ? blocks : kBlocksPerSm * sm_count),
+      .block = dim3(kThreads),
+      .dynamic_shared_bytes = static_cast<std::size_t>(padded_k(params.k)) * sizeof(T),
+      .stream = stream,
+      .programmatic_dependent_launch = overlap};
   return params.norm_weight != nullptr ? launch(gemv_kernel<T, true>, config, params)
                                        : launch(gemv_kernel<T, false>, config, params);
 }

@@ -1,5 +1,6 @@
 #include "gemm/linear.h"
 
+#include "common/launch.cuh"
 #include "gemm/gemm.h"
 #include "gemm/gemv.h"
 
@@ -71,10 +72,8 @@ cudaError_t linear(const LinearArgs& args, cudaStream_t stream) {
                                          : launch_gemv_bf16(params, overlap, stream);
   }
 
-  int device = 0;
   int sm_count = 0;
-  if (cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
-  if (cudaError_t error = cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, device);
+  if (cudaError_t error = device_attribute(&sm_count, cudaDevAttrMultiProcessorCount);
       error != cudaSuccess) {
     return error;
   }
