@@ -5,12 +5,13 @@
 #include <vector>
 
 #include "attention/attention.h"
+#include "common/kv_page.h"
 #include "harness.h"
 
 namespace komt::bench {
 namespace {
 
-constexpr int kPage = 64;
+using kernels::kPageTokens;
 
 struct Model {
   const char* name;
@@ -24,10 +25,10 @@ constexpr Model kModels[] = {{"7B", 32, 32}, {"13B", 40, 40}, {"70B", 64, 8}};
 class Batch {
  public:
   Batch(Model model, int sequences, int kv_length, int new_tokens)
-      : pages_((kv_length + kPage - 1) / kPage),
-        cu_seqlens_(counted(sequences + 1, new_tokens)),
+      : pages_((kv_length + kPageTokens - 1) / kPageTokens),
+        cu_seqlens_(ascending(sequences + 1, new_tokens)),
         kv_lengths_(std::vector<std::int32_t>(sequences, kv_length)),
-        block_table_(counted(sequences * pages_, 1)),
+        block_table_(ascending(sequences * pages_)),
         tickets_(std::vector<std::uint32_t>(
             kernels::attention_tickets(sequences, model.heads, model.kv_heads), 0)),
         partials_(kernels::attention_partial_floats(sequences, kv_length, model.heads,
@@ -62,13 +63,8 @@ class Batch {
   }
 
  private:
-  static std::vector<std::int32_t> counted(int count, int step) {
-    std::vector<std::int32_t> values(count);
-    for (int i = 0; i < count; ++i) values[i] = i * step;
-    return values;
-  }
   std::size_t cache_elements(Model model, int sequences) const {
-    return std::size_t(sequences) * pages_ * model.kv_heads * kPage * kHeadDim;
+    return std::size_t(sequences) * pages_ * model.kv_heads * kPageTokens * kHeadDim;
   }
 
   int pages_;

@@ -1,6 +1,6 @@
 #include "device.h"
 
-#include "common/element.cuh"
+#include "common/dispatch.cuh"
 #include "common/launch.cuh"
 #include "ptx/load_store.cuh"
 #include "ptx/mma.cuh"
@@ -67,37 +67,22 @@ __global__ void __launch_bounds__(kThreads)
 
 cudaError_t read_stream(const void* data, std::size_t bytes, int blocks, unsigned* sink,
                         cudaStream_t stream) {
-  LaunchConfig config;
-  config.grid = dim3(static_cast<unsigned>(blocks));
-  config.block = dim3(kThreads);
-  config.stream = stream;
+  const LaunchConfig config{.grid = dim3(blocks), .block = dim3(kThreads), .stream = stream};
   return launch(read_stream_kernel, config, static_cast<const uint4*>(data), bytes / 16, sink);
 }
 
 cudaError_t mma_from_registers(int rounds, int blocks, float* sink, cudaStream_t stream) {
-  LaunchConfig config;
-  config.grid = dim3(static_cast<unsigned>(blocks));
-  config.block = dim3(kThreads);
-  config.stream = stream;
+  const LaunchConfig config{.grid = dim3(blocks), .block = dim3(kThreads), .stream = stream};
   return launch(mma_kernel, config, rounds, sink);
 }
 
-cudaError_t fill_normal(void* data, std::size_t count, float deviation, int element,
+cudaError_t fill_normal(void* data, std::size_t count, float deviation, kernels::ElementType type,
                         cudaStream_t stream) {
-  LaunchConfig config;
-  config.grid = dim3(2048);
-  config.block = dim3(kThreads);
-  config.stream = stream;
-  switch (element) {
-    case 0:
-      return launch(fill_normal_kernel<float>, config, static_cast<float*>(data), count, deviation);
-    case 1:
-      return launch(fill_normal_kernel<half>, config, static_cast<half*>(data), count, deviation);
-    case 2:
-      return launch(fill_normal_kernel<bfloat16>, config, static_cast<bfloat16*>(data), count,
-                    deviation);
-    default: return cudaErrorInvalidValue;
-  }
+  const LaunchConfig config{.grid = dim3(2048), .block = dim3(kThreads), .stream = stream};
+  return kernels::dispatch_float(type, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return launch(fill_normal_kernel<T>, config, static_cast<T*>(data), count, deviation);
+  });
 }
 
 }  // namespace komt::bench

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "common/element_type.h"
 #include "common/platform.cuh"
 
 namespace komt::bench {
@@ -15,8 +16,8 @@ cudaError_t read_stream(const void* data, std::size_t bytes, int blocks, unsigne
 // (4,096 FLOP each).
 cudaError_t mma_from_registers(int rounds, int blocks, float* sink, cudaStream_t stream);
 
-// Normally distributed, from a counter-based generator; element: 0 f32, 1 f16, 2 bf16.
-cudaError_t fill_normal(void* data, std::size_t count, float deviation, int element,
+// Normally distributed f32, f16 or bf16, from a counter-based generator.
+cudaError_t fill_normal(void* data, std::size_t count, float deviation, kernels::ElementType type,
                         cudaStream_t stream);
 
 }  // namespace komt::bench

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "common/kv_page.h"
 #include "elementwise/convert.h"
 #include "elementwise/pages.h"
 #include "elementwise/rms_norm.h"
@@ -14,6 +15,7 @@ namespace komt::bench {
 namespace {
 
 using kernels::ElementType;
+using kernels::kPageTokens;
 
 constexpr int kRows[] = {1, 2048};
 constexpr int kHidden[] = {4096, 5120};
@@ -22,12 +24,6 @@ std::string label(const char* what, int rows, int cols) {
   char text[96];
   std::snprintf(text, sizeof(text), "%s f16, %d x %d", what, rows, cols);
   return text;
-}
-
-std::vector<std::int32_t> counted(int count) {
-  std::vector<std::int32_t> values(count);
-  for (int i = 0; i < count; ++i) values[i] = i;
-  return values;
 }
 
 KOMT_KERNEL_BENCH(rms_norm) {
@@ -58,7 +54,7 @@ KOMT_KERNEL_BENCH(embed) {
       const std::size_t elements = std::size_t(rows) * hidden;
       const Rotating<half> table(std::size_t(kVocab) * hidden);
       const Rotating<float> output(elements);
-      std::vector<std::int32_t> ids = counted(rows);
+      std::vector<std::int32_t> ids = ascending(rows);
       for (auto& id : ids) id = std::int32_t(id * 7919LL % kVocab);
       const Uploaded<std::int32_t> tokens(ids);
       const double time = microseconds([&](int i, cudaStream_t stream) {
@@ -76,13 +72,13 @@ KOMT_KERNEL_BENCH(rope_append) {
     const int heads = hidden / kHeadDim;
     for (const int tokens : kRows) {
       const std::size_t elements = std::size_t(tokens) * hidden;
-      const int pages = (tokens + 63) / 64;
+      const int pages = (tokens + kPageTokens - 1) / kPageTokens;
       const Rotating<half> qkv(3 * elements), query(elements);
-      const std::size_t cache_elements = std::size_t(pages) * 64 * hidden;
+      const std::size_t cache_elements = std::size_t(pages) * kPageTokens * hidden;
       const Rotating<half> keys(cache_elements), values(cache_elements);
       const Rotating<float> cosines(std::size_t(tokens) * kHeadDim / 2),
           sines(std::size_t(tokens) * kHeadDim / 2);
-      const Uploaded<std::int32_t> positions(counted(tokens)), table(counted(pages)),
+      const Uploaded<std::int32_t> positions(ascending(tokens)), table(ascending(pages)),
           sequence_ids(std::vector<std::int32_t>(tokens, 0));
       const double time = microseconds([&](int i, cudaStream_t stream) {
         kernels::RopeAppendArgs args;
@@ -109,7 +105,7 @@ KOMT_KERNEL_BENCH(rope_append) {
 KOMT_KERNEL_BENCH(copy_pages) {
   for (const int hidden : kHidden) {
     for (const int pages : {1, 64}) {
-      const std::size_t elements = std::size_t(pages) * 64 * hidden;
+      const std::size_t elements = std::size_t(pages) * kPageTokens * hidden;
       const Rotating<half> source_keys(elements), source_values(elements), target_keys(elements),
           target_values(elements);
       const double time = microseconds([&](int i, cudaStream_t stream) {
@@ -119,10 +115,10 @@ KOMT_KERNEL_BENCH(copy_pages) {
         args.target_keys = target_keys.at(i);
         args.target_values = target_values.at(i);
         args.count = pages;
-        args.page_bytes = std::size_t{64} * hidden * sizeof(half);
+        args.page_bytes = std::size_t(kPageTokens) * hidden * sizeof(half);
         return kernels::copy_pages(args, stream);
       });
-      report_bytes(label("copy_pages", pages, 64 * hidden), time, 8.0 * elements);
+      report_bytes(label("copy_pages", pages, kPageTokens * hidden), time, 8.0 * elements);
     }
   }
 }

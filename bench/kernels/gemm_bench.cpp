@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "common/kv_page.h"
 #include "gemm/linear.h"
 #include "harness.h"
 
@@ -43,11 +44,12 @@ struct Sequence {
       : heads(qkv_columns / 3 / kHeadDim),
         positions(ascending(rows)),
         sequence_ids(std::vector<std::int32_t>(std::size_t(rows), 0)),
-        pages(ascending((rows + 63) / 64)),
+        num_pages((rows + kernels::kPageTokens - 1) / kernels::kPageTokens),
+        pages(ascending(num_pages)),
         cos(std::size_t(rows) * kHeadDim / 2),
         sin(std::size_t(rows) * kHeadDim / 2),
-        keys(std::size_t(rows + 63) / 64 * 64 * heads * kHeadDim),
-        values(std::size_t(rows + 63) / 64 * 64 * heads * kHeadDim) {}
+        keys(std::size_t(num_pages) * kernels::kPageTokens * heads * kHeadDim),
+        values(std::size_t(num_pages) * kernels::kPageTokens * heads * kHeadDim) {}
 
   kernels::RopeAppend args(int i) const {
     kernels::RopeAppend r;
@@ -55,7 +57,7 @@ struct Sequence {
     r.rope_rows = positions.data();
     r.sequence_ids = sequence_ids.data();
     r.block_table = pages.data();
-    r.block_table_stride = 1;
+    r.block_table_stride = num_pages;
     r.cos = cos.at(0);
     r.sin = sin.at(0);
     r.keys = keys.at(i);
@@ -66,14 +68,10 @@ struct Sequence {
     return r;
   }
 
-  static std::vector<std::int32_t> ascending(int count) {
-    std::vector<std::int32_t> result(std::size_t(count), 0);
-    for (int i = 0; i < count; ++i) result[std::size_t(i)] = i;
-    return result;
-  }
-
   int heads;
-  Uploaded<std::int32_t> positions, sequence_ids, pages;
+  Uploaded<std::int32_t> positions, sequence_ids;
+  int num_pages;
+  Uploaded<std::int32_t> pages;
   Rotating<float> cos, sin;
   Rotating<T> keys, values;
 };

@@ -9,6 +9,8 @@
 
 namespace komt::bench {
 
+using kernels::ElementType;
+
 namespace {
 
 struct Benchmark {
@@ -131,11 +133,17 @@ std::size_t l2_bytes() {
   return bytes;
 }
 
+std::vector<std::int32_t> ascending(int count, int step) {
+  std::vector<std::int32_t> values(count);
+  for (int i = 0; i < count; ++i) values[i] = i * step;
+  return values;
+}
+
 double read_bandwidth() {
   static const double rate = [] {
     constexpr std::size_t kBytes = std::size_t{1} << 30;
-    void* data = detail::allocate_normal(kBytes / 2, 1.0f, 1);
-    auto* sink = static_cast<unsigned*>(detail::allocate_normal(1, 1.0f, 0));
+    void* data = detail::allocate_normal(kBytes / 2, 1.0f, ElementType::f16);
+    auto* sink = static_cast<unsigned*>(detail::allocate_normal(1, 1.0f, ElementType::f32));
     // The best of several grids: the ceiling must not be a bad choice of ours.
     double best = 0;
     for (const int blocks_per_sm : {2, 4, 8, 16}) {
@@ -156,7 +164,7 @@ double mma_throughput() {
   static const double rate = [] {
     constexpr int kRounds = 4096;
     const int blocks = 4 * attribute(cudaDevAttrMultiProcessorCount);
-    auto* sink = static_cast<float*>(detail::allocate_normal(1, 1.0f, 0));
+    auto* sink = static_cast<float*>(detail::allocate_normal(1, 1.0f, ElementType::f32));
     const double us = microseconds([&](int, cudaStream_t stream) {
       return mma_from_registers(kRounds, blocks, sink, stream);
     });
@@ -168,10 +176,11 @@ double mma_throughput() {
 
 namespace detail {
 
-void* allocate_normal(std::size_t count, float deviation, int element) {
+void* allocate_normal(std::size_t count, float deviation, ElementType type) {
   void* data = nullptr;
-  if (!check(cudaMalloc(&data, count * (element == 0 ? 4 : 2)), "cudaMalloc")) return nullptr;
-  check(fill_normal(data, count, deviation, element, nullptr), "fill");
+  const std::size_t element_bytes = type == ElementType::f32 ? 4 : 2;
+  if (!check(cudaMalloc(&data, count * element_bytes), "cudaMalloc")) return nullptr;
+  check(fill_normal(data, count, deviation, type, nullptr), "fill");
   check(cudaDeviceSynchronize(), "fill");
   return data;
 }

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "common/element.cuh"
+#include "common/element_type.h"
 #include "common/platform.cuh"
 
 namespace komt::bench {
@@ -53,8 +54,11 @@ double mma_throughput();  // FLOP a second of mma.sync.m16n8k16.f16, float accum
 
 std::size_t l2_bytes();
 
+// 0, step, 2 * step, ...
+std::vector<std::int32_t> ascending(int count, int step = 1);
+
 namespace detail {
-void* allocate_normal(std::size_t count, float deviation, int element);  // 0 f32, 1 f16, 2 bf16
+void* allocate_normal(std::size_t count, float deviation, kernels::ElementType type);
 void* upload(const void* host, std::size_t bytes);
 void release(void* p);
 }  // namespace detail
@@ -83,7 +87,7 @@ class Rotating {
   explicit Rotating(std::size_t count, float deviation = 1.0f)
       : count_((count + 127) / 128 * 128),
         copies_(2 * l2_bytes() / (count_ * sizeof(T)) + 2),
-        data_(static_cast<T*>(detail::allocate_normal(count_ * copies_, deviation, kElement))) {}
+        data_(static_cast<T*>(detail::allocate_normal(count_ * copies_, deviation, kType))) {}
   ~Rotating() { detail::release(data_); }
   Rotating(const Rotating&) = delete;
   Rotating& operator=(const Rotating&) = delete;
@@ -91,7 +95,9 @@ class Rotating {
   T* at(int i) const { return data_ + count_ * (std::size_t(i) % copies_); }
 
  private:
-  static constexpr int kElement = std::is_same_v<T, half> ? 1 : std::is_same_v<T, bfloat16> ? 2 : 0;
+  static constexpr auto kType = std::is_same_v<T, half>       ? kernels::ElementType::f16
+                                : std::is_same_v<T, bfloat16> ? kernels::ElementType::bf16
+                                                              : kernels::ElementType::f32;
   std::size_t count_;
   std::size_t copies_;
   T* data_;
