@@ -2,7 +2,7 @@
 
 #include "common/dispatch.cuh"
 #include "common/launch.cuh"
-#include "ptx/load_store.cuh"
+#include "ptx/load.cuh"
 #include "ptx/mma.cuh"
 
 namespace komt::bench {

@@ -27,6 +27,7 @@
 #include "gemm/epilogue.cuh"
 #include "gemm/gemv.h"
 #include "ptx/grid_dependency.cuh"
+#include "ptx/load.cuh"
 
 namespace komt::kernels {
 

@@ -206,13 +206,9 @@ TEST(cp_async_fills_with_zeros_behind_the_source) {
 
 __global__ void __launch_bounds__(32) vector_kernel(const half* in, half* out) {
   auto a = load128(in + threadIdx.x * 8);
-  const auto b = load128_streaming(in + (31 - threadIdx.x) * 8);
+  const auto b = load128(in + (31 - threadIdx.x) * 8);
   for (int i = 0; i < a.kSize; ++i) a[i] = from_float<half>(to_float(a[i]) + to_float(b[i]));
-  if (threadIdx.x % 2 == 0) {
-    store128(out + threadIdx.x * 8, a);
-  } else {
-    store128_streaming(out + threadIdx.x * 8, a);
-  }
+  store128(out + threadIdx.x * 8, a);
 }
 
 TEST(vector_loads_and_stores_keep_the_order_of_elements) {

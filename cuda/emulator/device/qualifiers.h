@@ -12,12 +12,6 @@
 #define __align__(n) alignas(n)
 
 // A kernel stays a function of its own, so that the launch log and reports can name it.
-#if defined(__GNUC__)
 #define __global__ __attribute__((noinline))
 #define __forceinline__ inline __attribute__((always_inline))
 #define __restrict__ __restrict
-#elif defined(_MSC_VER)
-#define __global__ __declspec(noinline)
-#define __forceinline__ __forceinline
-#define __restrict__ __restrict
-#endif

@@ -1,5 +1,5 @@
 // Page-locked host memory. While a copy from or to it is in flight, the host must leave it alone:
-// its pages are protected until then, and a touch is reported (fault_handler.cpp).
+// its pages are protected until then, and a touch is reported (watchdog.cpp).
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// Host twin of ptx/load_store.cuh.
+// Host twin of ptx/load.cuh.
 #pragma once
 
 #include "emulator/device/execution.h"
@@ -9,7 +9,5 @@ namespace komt::ptx {
 __forceinline__ uint4 load_global_no_allocate(const void* p) {
   return *static_cast<const uint4*>(p);
 }
-
-__forceinline__ void store_global_streaming(void* p, uint4 v) { *static_cast<uint4*>(p) = v; }
 
 }  // namespace komt::ptx

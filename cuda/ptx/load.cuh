@@ -1,10 +1,10 @@
-// Global loads and stores with cache hints. Addresses are 16-byte aligned.
+// Global loads with cache hints. Addresses are 16-byte aligned.
 #pragma once
 
 #include "common/platform.cuh"
 
 #if defined(KOMT_CUDA_EMULATED)
-#include "emulator/ptx/load_store.h"
+#include "emulator/ptx/load.h"
 #else
 
 namespace komt::ptx {
@@ -17,12 +17,6 @@ __device__ __forceinline__ uint4 load_global_no_allocate(const void* p) {
       : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
       : "l"(p));
   return v;
-}
-
-__device__ __forceinline__ void store_global_streaming(void* p, uint4 v) {
-  asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};\n" ::"l"(p), "r"(v.x), "r"(v.y),
-               "r"(v.z), "r"(v.w)
-               : "memory");
 }
 
 }  // namespace komt::ptx
