@@ -168,46 +168,36 @@ Napi::Value EngineObject::close_session(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+Napi::Value EngineObject::post(const Napi::CallbackInfo& info,
+                               std::function<void(Session&)> action) {
+  if (engine_) engine_->post(info[0].As<Napi::Number>().Uint32Value(), std::move(action));
+  return info.Env().Undefined();
+}
+
 // create(session, handle)
 Napi::Value EngineObject::create(const Napi::CallbackInfo& info) {
-  const int handle = info[1].As<Napi::Number>().Int32Value();
-  if (engine_) {
-    engine_->post(info[0].As<Napi::Number>().Uint32Value(),
-                  [handle](Session& session) { session.create(handle); });
-  }
-  return info.Env().Undefined();
+  const int handle = info[1].As<Napi::Number>();
+  return post(info, [handle](Session& session) { session.create(handle); });
 }
 
 // fork(session, source, handle)
 Napi::Value EngineObject::fork(const Napi::CallbackInfo& info) {
-  const int source = info[1].As<Napi::Number>().Int32Value();
-  const int handle = info[2].As<Napi::Number>().Int32Value();
-  if (engine_) {
-    engine_->post(info[0].As<Napi::Number>().Uint32Value(),
-                  [source, handle](Session& session) { session.fork(source, handle); });
-  }
-  return info.Env().Undefined();
+  const int source = info[1].As<Napi::Number>();
+  const int handle = info[2].As<Napi::Number>();
+  return post(info, [source, handle](Session& session) { session.fork(source, handle); });
 }
 
 // truncate(session, handle, length)
 Napi::Value EngineObject::truncate(const Napi::CallbackInfo& info) {
-  const int handle = info[1].As<Napi::Number>().Int32Value();
-  const int length = info[2].As<Napi::Number>().Int32Value();
-  if (engine_) {
-    engine_->post(info[0].As<Napi::Number>().Uint32Value(),
-                  [handle, length](Session& session) { session.truncate(handle, length); });
-  }
-  return info.Env().Undefined();
+  const int handle = info[1].As<Napi::Number>();
+  const int length = info[2].As<Napi::Number>();
+  return post(info, [handle, length](Session& session) { session.truncate(handle, length); });
 }
 
 // release(session, handle)
 Napi::Value EngineObject::release(const Napi::CallbackInfo& info) {
-  const int handle = info[1].As<Napi::Number>().Int32Value();
-  if (engine_) {
-    engine_->post(info[0].As<Napi::Number>().Uint32Value(),
-                  [handle](Session& session) { session.release(handle); });
-  }
-  return info.Env().Undefined();
+  const int handle = info[1].As<Napi::Number>();
+  return post(info, [handle](Session& session) { session.release(handle); });
 }
 
 // forward(session, sequences, lengths, tokens, wanted, hidden, onDone): Int32Arrays, one entry a row;

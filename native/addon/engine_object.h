@@ -55,6 +55,8 @@ class EngineObject : public Napi::ObjectWrap<EngineObject> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   using Answer = std::function<void(std::exception_ptr error, std::function<Napi::Value(Napi::Env)>)>;
+  /// Has the engine's thread run `action` on session info[0]; nothing once the engine is gone.
+  Napi::Value post(const Napi::CallbackInfo& info, std::function<void(Session&)> action);
   /// Registers a call; until its answer the process and this object stay alive.
   uint32_t begin(Napi::Env env, Napi::Value on_done, Napi::Value on_step);
   /// The function that answers call `id`, from any thread.

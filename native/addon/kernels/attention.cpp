@@ -1,14 +1,12 @@
 #include "attention/attention.h"
 
-#include "guarded.h"
 #include "kernels/call.h"
 #include "kernels/kernels.h"
 
 namespace komt::addon::kernels {
 
 Napi::Value attention(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Call call(info);
+  return launch(info, "attention", [](const Call& call) {
     komt::kernels::AttentionArgs args;
     args.type = call.type("query");
     args.query = call.tensor("query");
@@ -27,7 +25,6 @@ Napi::Value attention(const Napi::CallbackInfo& info) {
     args.head_dim = call.integer("headDim");
     args.scale = call.number("scale");
     args.window = call.integer("window");
-    const cuda::DeviceScope scope(call.context().device());
     const size_t floats = komt::kernels::attention_partial_floats(
         args.num_sequences, args.max_kv_length, args.num_heads, args.num_kv_heads, args.head_dim);
     if (floats > 0) {
@@ -35,8 +32,7 @@ Napi::Value attention(const Napi::CallbackInfo& info) {
       args.tickets = call.context().tickets(komt::kernels::attention_tickets(
           args.num_sequences, args.num_heads, args.num_kv_heads));
     }
-    cuda::check(komt::kernels::attention(args, call.stream()), "attention");
-    return info.Env().Undefined();
+    return komt::kernels::attention(args, call.stream());
   });
 }
 

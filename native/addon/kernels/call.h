@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "common/element_type.h"
+#include "guarded.h"
 #include "kernels/tensor_object.h"
 
 namespace komt::addon::kernels {
@@ -39,5 +40,17 @@ class Call {
   std::shared_ptr<Context> context_;
   Napi::Object arguments_;
 };
+
+/// A launcher's export: runs `enqueue(call)`, which gives what the launcher returned, on the call's
+/// device. `what` words the error.
+template <class F>
+Napi::Value launch(const Napi::CallbackInfo& info, const char* what, F&& enqueue) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Call call(info);
+    const cuda::DeviceScope scope(call.context().device());
+    cuda::check(enqueue(call), what);
+    return info.Env().Undefined();
+  });
+}
 
 }  // namespace komt::addon::kernels

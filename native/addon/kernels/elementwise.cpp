@@ -1,15 +1,13 @@
 #include "elementwise/pages.h"
 #include "elementwise/rms_norm.h"
 #include "elementwise/rope_append.h"
-#include "guarded.h"
 #include "kernels/call.h"
 #include "kernels/kernels.h"
 
 namespace komt::addon::kernels {
 
 Napi::Value rms_norm(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Call call(info);
+  return launch(info, "rms_norm", [](const Call& call) {
     komt::kernels::RmsNormArgs args;
     args.input = call.tensor<float>("input");
     args.weight = call.tensor<float>("weight");
@@ -18,15 +16,12 @@ Napi::Value rms_norm(const Napi::CallbackInfo& info) {
     args.rows = call.integer("rows");
     args.hidden = call.integer("hidden");
     args.eps = call.number("eps");
-    const cuda::DeviceScope scope(call.context().device());
-    cuda::check(komt::kernels::rms_norm(args, call.stream()), "rms_norm");
-    return info.Env().Undefined();
+    return komt::kernels::rms_norm(args, call.stream());
   });
 }
 
 Napi::Value rope_append(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Call call(info);
+  return launch(info, "rope", [](const Call& call) {
     komt::kernels::RopeAppendArgs args;
     args.qkv = call.tensor("qkv");
     args.qkv_type = call.type("qkv");
@@ -45,15 +40,12 @@ Napi::Value rope_append(const Napi::CallbackInfo& info) {
     args.num_heads = call.integer("numHeads");
     args.num_kv_heads = call.integer("numKvHeads");
     args.head_dim = call.integer("headDim");
-    const cuda::DeviceScope scope(call.context().device());
-    cuda::check(komt::kernels::rope_append(args, call.stream()), "rope");
-    return info.Env().Undefined();
+    return komt::kernels::rope_append(args, call.stream());
   });
 }
 
 Napi::Value copy_pages(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Call call(info);
+  return launch(info, "Copying pages", [](const Call& call) {
     komt::kernels::CopyPagesArgs args;
     args.source_keys = call.tensor("sourceKeys");
     args.source_values = call.tensor("sourceValues");
@@ -63,9 +55,7 @@ Napi::Value copy_pages(const Napi::CallbackInfo& info) {
     args.target_pages = call.tensor<int32_t>("targetPages");
     args.count = call.integer("count");
     args.page_bytes = size_t(call.integer("pageBytes"));
-    const cuda::DeviceScope scope(call.context().device());
-    cuda::check(komt::kernels::copy_pages(args, call.stream()), "Copying pages");
-    return info.Env().Undefined();
+    return komt::kernels::copy_pages(args, call.stream());
   });
 }
 

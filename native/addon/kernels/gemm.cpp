@@ -2,7 +2,6 @@
 
 #include "engine/error.h"
 #include "gemm/linear.h"
-#include "guarded.h"
 #include "kernels/call.h"
 #include "kernels/kernels.h"
 
@@ -30,8 +29,7 @@ komt::kernels::RopeAppend rope_of(const Call& call) {
 }  // namespace
 
 Napi::Value gemm(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Call call(info);
+  return launch(info, "gemm", [](const Call& call) {
     komt::kernels::LinearArgs args;
     args.type = call.type("weight");
     args.rows = call.integer("rows");
@@ -54,9 +52,7 @@ Napi::Value gemm(const Napi::CallbackInfo& info) {
                       std::to_string(args.rows) + " rows of " + std::to_string(args.k) +
                       ". Call rms_norm first");
     }
-    const cuda::DeviceScope scope(call.context().device());
-    cuda::check(komt::kernels::linear(args, call.stream()), "gemm");
-    return info.Env().Undefined();
+    return komt::kernels::linear(args, call.stream());
   });
 }
 

@@ -1,4 +1,3 @@
-#include "guarded.h"
 #include "kernels/call.h"
 #include "kernels/kernels.h"
 #include "sampling/sampling.h"
@@ -6,8 +5,7 @@
 namespace komt::addon::kernels {
 
 Napi::Value sample(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    const Call call(info);
+  return launch(info, "sample", [](const Call& call) {
     komt::kernels::SampleArgs args;
     args.logits = call.tensor<float>("logits");
     args.rows = call.integer("rows");
@@ -29,12 +27,10 @@ Napi::Value sample(const Napi::CallbackInfo& info) {
     args.seen = call.tensor<uint8_t>("seen");
     args.tokens = call.tensor<int32_t>("tokens");
     args.logprobs = call.tensor<float>("logprobs");
-    const cuda::DeviceScope scope(call.context().device());
     args.workspace = call.context().scratch(
         komt::kernels::sample_workspace_bytes(args.rows, args.vocab, args.settings.do_sample));
     args.tickets = call.context().tickets(size_t(args.rows));
-    cuda::check(komt::kernels::sample(args, call.stream()), "sample");
-    return info.Env().Undefined();
+    return komt::kernels::sample(args, call.stream());
   });
 }
 

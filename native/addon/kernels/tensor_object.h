@@ -8,7 +8,7 @@
 
 namespace komt::addon::kernels {
 
-/// Element types of device tensors; `bytes` holds flags.
+/// Element types of device tensors; u8 holds flags.
 enum class TensorType { f32, f16, bf16, i32, u8 };
 
 /// Device memory with an element type. Dimensions are kept in lib/kernels/device-tensor.ts.
