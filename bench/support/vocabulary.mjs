@@ -7,7 +7,7 @@
 const SPECIAL = ['<unk>', '<s>', '</s>'];
 
 /** Kinds of tokens, by number as GGUF's token_type has them. */
-export const KIND = { normal: 1, unknown: 2, control: 3, byte: 6 };
+const KIND = { normal: 1, unknown: 2, control: 3, byte: 6 };
 
 function* names() {
   yield* SPECIAL;

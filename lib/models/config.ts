@@ -48,7 +48,7 @@ const FAMILIES: Readonly<Record<ModelType, FamilyDefaults>> = {
 };
 
 /** `architectures` that can be run, by `model_type`. */
-export const SUPPORTED_ARCHITECTURES: Readonly<Record<ModelType, string>> = {
+const SUPPORTED_ARCHITECTURES: Readonly<Record<ModelType, string>> = {
   llama: FAMILIES.llama.architecture,
   mistral: FAMILIES.mistral.architecture,
   qwen2: FAMILIES.qwen2.architecture,

@@ -35,7 +35,7 @@ export type RopeParameters = {
 );
 
 /** Scalings that the library computes. */
-export const SUPPORTED_ROPE_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'] as const;
+const SUPPORTED_ROPE_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'] as const;
 
 const DEFAULT_THETA = 10_000;
 /** Largest context that a config may claim. */

@@ -3,6 +3,7 @@
  * internal: types are carried across, nothing is validated, nothing is worded.
  */
 
+import type { NativeSampling } from '../engine.js';
 import type { NativeKernels } from './kernels.js';
 
 /** Weight places, by number; the order is that of `enum class Slot` in native/engine/model.h. */
@@ -95,16 +96,7 @@ export interface NativeDecodeRequest {
     streamLane: number;
     max_new_tokens: number;
   }[];
-  sampling: {
-    do_sample: boolean;
-    temperature: number;
-    top_k: number;
-    top_p: number;
-    min_p: number;
-    typical_p: number;
-    repetition_penalty: number;
-    min_new_tokens: number;
-  };
+  sampling: NativeSampling;
   eos_token_ids: Int32Array;
   seed: bigint;
   logprobs: boolean;

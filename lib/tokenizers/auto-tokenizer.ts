@@ -86,7 +86,7 @@ export class AutoTokenizer {
 const VERY_LARGE_INTEGER = 1e30;
 
 /** Puts a tokenizer together from its files. */
-export function buildTokenizer(
+function buildTokenizer(
   files: TokenizerFiles,
   options: AutoTokenizerOptions,
   nameOrPath: string,

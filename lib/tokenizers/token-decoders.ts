@@ -277,7 +277,7 @@ const CLEANUP_ALPHABET = " .?!,'nmstvre";
  * Hugging Face's `clean_up_tokenization_spaces`: takes the space before punctuation and English
  * contractions away.
  */
-export function cleanUpTokenization(text: string): string {
+function cleanUpTokenization(text: string): string {
   return text
     .replaceAll(' .', '.')
     .replaceAll(' ?', '?')
