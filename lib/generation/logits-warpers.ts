@@ -34,6 +34,14 @@ function filter(
   return out;
 }
 
+/** `value`, which lies between 0 and 1, ends excluded. */
+function checkOpenUnit(subject: string, value: number): number {
+  if (value > 0 && value < 1) return value;
+  throw new InvalidArgumentError(`\`${subject}\` has to be a float > 0 and < 1, but is ${value}`, {
+    subject,
+  });
+}
+
 function checkMinTokensToKeep(n: number): number {
   if (!Number.isInteger(n) || n < 1) {
     throw new InvalidArgumentError(
@@ -235,13 +243,7 @@ export class TypicalLogitsWarper extends LogitsProcessor {
   /** @param mass `typical_p`, in (0, 1). */
   constructor(mass = 0.9, filter_value = Number.NEGATIVE_INFINITY, min_tokens_to_keep = 1) {
     super();
-    if (!(mass > 0 && mass < 1)) {
-      throw new InvalidArgumentError(
-        `\`typical_p\` has to be a float > 0 and < 1, but is ${mass}`,
-        { subject: 'typical_p' },
-      );
-    }
-    this.mass = mass;
+    this.mass = checkOpenUnit('typical_p', mass);
     this.filter_value = filter_value;
     this.min_tokens_to_keep = checkMinTokensToKeep(min_tokens_to_keep);
   }
@@ -286,13 +288,7 @@ export class EpsilonLogitsWarper extends LogitsProcessor {
   /** @param epsilon `epsilon_cutoff`, in (0, 1). */
   constructor(epsilon: number, filter_value = Number.NEGATIVE_INFINITY, min_tokens_to_keep = 1) {
     super();
-    if (!(epsilon > 0 && epsilon < 1)) {
-      throw new InvalidArgumentError(
-        `\`epsilon_cutoff\` has to be a float > 0 and < 1, but is ${epsilon}`,
-        { subject: 'epsilon_cutoff' },
-      );
-    }
-    this.epsilon = epsilon;
+    this.epsilon = checkOpenUnit('epsilon_cutoff', epsilon);
     this.filter_value = filter_value;
     this.min_tokens_to_keep = checkMinTokensToKeep(min_tokens_to_keep);
   }
@@ -313,13 +309,7 @@ export class EtaLogitsWarper extends LogitsProcessor {
   /** @param epsilon `eta_cutoff`, in (0, 1). */
   constructor(epsilon: number, filter_value = Number.NEGATIVE_INFINITY, min_tokens_to_keep = 1) {
     super();
-    if (!(epsilon > 0 && epsilon < 1)) {
-      throw new InvalidArgumentError(
-        `\`eta_cutoff\` has to be a float > 0 and < 1, but is ${epsilon}`,
-        { subject: 'eta_cutoff' },
-      );
-    }
-    this.epsilon = epsilon;
+    this.epsilon = checkOpenUnit('eta_cutoff', epsilon);
     this.filter_value = filter_value;
     this.min_tokens_to_keep = checkMinTokensToKeep(min_tokens_to_keep);
   }
