@@ -132,8 +132,7 @@ export class Tensor implements Iterable<Tensor | number> {
 const indexed: ProxyHandler<Tensor> = {
   get(target, key) {
     if (typeof key === 'string' && /^\d+$/.test(key)) return target.at(Number(key));
-    const value = Reflect.get(target, key, target);
-    return value;
+    return Reflect.get(target, key, target);
   },
   has(target, key) {
     if (typeof key === 'string' && /^\d+$/.test(key)) return Number(key) < target.length;

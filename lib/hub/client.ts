@@ -10,6 +10,7 @@ import {
   RevisionNotFoundError,
   throwIfAborted,
 } from '../errors.js';
+import { isCommit } from './cache.js';
 
 /** A file of a repository at one commit. */
 export interface RemoteFile {
@@ -156,7 +157,7 @@ export async function resolveCommit(target: HubTarget): Promise<string> {
       fetch: hubFetch(target),
     }),
   );
-  if (!/^[0-9a-f]{40}$/.test(info.sha)) malformed(target, 'commit', info.sha);
+  if (!isCommit(info.sha)) malformed(target, 'commit', info.sha);
   return info.sha;
 }
 

@@ -52,7 +52,7 @@ export function requireInteger(
   return value as number;
 }
 
-/** `inside` words the interval and decides it. */
+/** `expected` words the interval, `inside` decides it. */
 export function requireNumber(
   name: string,
   value: unknown,

@@ -193,7 +193,7 @@ export function parseDType(name: string): ComputeDType | undefined {
 
 /**
  * The type 'auto' stands for: what is stored (the embedding's, as HF looks at the first floating-point
- * weight), but on CUDA float32 checkpoints run as float16, which half of the memory and its speed buys.
+ * weight), but on CUDA, which computes in 16 bits only, float32 checkpoints run as float16.
  */
 export function autoDType(
   checkpoint: Checkpoint,

@@ -1,7 +1,6 @@
 import { openCheckpoint } from '../checkpoint/open.js';
 import { FileNotFoundError, InvalidArgumentError, invalidArgument } from '../errors.js';
 import { GenerationConfig } from '../generation/configuration.js';
-
 import { type HubOptions, type ProgressCallback, resolveModelDir } from '../hub/index.js';
 import type { ComputeDType } from '../native/addon.js';
 import { Engine } from '../native/engine.js';
