@@ -9,8 +9,8 @@
 // Spills of the kernels that a token's time is spent in always fail. A kernel that is new, gone, has
 // more spills, stack or shared memory, or more than 8 registers more or fewer than the table says
 // (registers are given out in eights) is drift; other toolkits than the table's allocate differently,
-// so with them only spills are looked at. What has
-// been compiled is remembered in build/kernel-resources.json by the contents of the sources.
+// so with them only spills are looked at. What has been compiled is remembered in
+// build/kernel-resources.json by the contents of the sources.
 import { execFile, execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';

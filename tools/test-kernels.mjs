@@ -8,13 +8,9 @@
 // Prints a table last, then 'N passed, N failed'.
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { build, root } from './cmake.mjs';
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
-const jobs = process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? String(os.availableParallelism());
-const generator = spawnSync('ninja', ['--version']).status === 0 ? ['-G', 'Ninja'] : [];
 const MINIMUM_COVERAGE = 95;
 
 const MODES = {
@@ -23,14 +19,6 @@ const MODES = {
   race: { emulator: 'race', seeds: 4, ownTests: true },
   coverage: { emulator: 'fast', seeds: 1, ownTests: false },
 };
-
-function build(source, folder, options) {
-  const run = (...args) => spawnSync('cmake', args, { cwd: root, stdio: 'inherit' }).status === 0;
-  return (
-    run('-S', source, '-B', folder, ...generator, ...options) &&
-    run('--build', folder, '--parallel', jobs)
-  );
-}
 
 /** Runs a test program, echoing it; counts from its last '... passed, ... failed' line. */
 function test(file, args, env = {}) {
