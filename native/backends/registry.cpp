@@ -50,7 +50,7 @@ std::unique_ptr<Backend> create_backend(const std::string& device, const Backend
   }
 #ifdef KOMT_WITH_CUDA
   const std::string prefix = std::string(kCudaDeviceKind) + ":";
-  if (device.rfind(prefix, 0) == 0) {
+  if (device.starts_with(prefix)) {
     return create_cuda_backend(std::stoi(device.substr(prefix.size())), options.dtype);
   }
 #endif

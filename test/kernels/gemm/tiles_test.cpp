@@ -39,22 +39,29 @@ cudaError_t launch_tile(TileId tile, const kernels::GemmParams& params) {
   return launch_gemm_bf16(tile, params, false, nullptr);
 }
 
-// Runs `tile` on the product, float32 results; empty if it failed.
+// Everything but the kind of epilogue and what belongs to it.
 template <class T>
-std::vector<float> run_tile(Case& c, TileId tile, const Product<T>& product) {
-  const Shape s = product.shape;
-  DeviceBuffer<T> input(product.input), weight(product.weight);
-  DeviceBuffer<float> output(std::size_t(s.m) * s.n);
+kernels::GemmParams params_of(Shape s, const DeviceBuffer<T>& input, const DeviceBuffer<T>& weight) {
   kernels::GemmParams params{};
   params.a = input.data();
   params.b = weight.data();
   params.m = s.m;
   params.n = s.n;
   params.k = s.k;
-  params.epilogue.kind = LinearEpilogue::store;
-  params.epilogue.float_output = true;
   params.epilogue.rows = s.m;
   params.epilogue.n = s.n;
+  return params;
+}
+
+// Runs `tile` on the product, float32 results; empty if it failed.
+template <class T>
+std::vector<float> run_tile(Case& c, TileId tile, const Product<T>& product) {
+  const Shape s = product.shape;
+  DeviceBuffer<T> input(product.input), weight(product.weight);
+  DeviceBuffer<float> output(std::size_t(s.m) * s.n);
+  kernels::GemmParams params = params_of(s, input, weight);
+  params.epilogue.kind = LinearEpilogue::store;
+  params.epilogue.float_output = true;
   params.epilogue.output = output.data();
   if (!c.ran(launch_tile<T>(tile, params))) return {};
   return output.host();
@@ -140,14 +147,7 @@ void test_wide_epilogues(const TileCase& tile) {
   typename RopeProblem<T>::Device device(rope);
   DeviceBuffer<T> input(product.input), weight(product.weight);
   DeviceBuffer<float> bias(product.bias);
-  kernels::GemmParams params{};
-  params.a = input.data();
-  params.b = weight.data();
-  params.m = s.m;
-  params.n = s.n;
-  params.k = s.k;
-  params.epilogue.rows = s.m;
-  params.epilogue.n = s.n;
+  kernels::GemmParams params = params_of(s, input, weight);
   params.epilogue.bias = bias.data();
   const std::vector<double> y = product.result();
   Tolerance tolerance = product_tolerance<T>(s.k);
