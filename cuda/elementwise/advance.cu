@@ -17,7 +17,8 @@ __global__ void __launch_bounds__(kThreads, 1) advance_step_kernel(AdvanceArgs a
   const std::uint32_t step = args.ring ? *args.ring_next : 0;
   for (int row = threadIdx.x; row < args.rows; row += kThreads) {
     const std::int32_t token = args.sampled ? args.sampled[row] : 0;
-    if (args.sampled && args.tokens) args.tokens[row] = token;
+    // A step behind a choice that failed is thrown away, but must stay inside the embedding.
+    if (args.sampled && args.tokens) args.tokens[row] = max(token, 0);
     if (args.positions) ++args.positions[row];
     if (args.rope_rows) ++args.rope_rows[row];
     if (args.kv_lengths) ++args.kv_lengths[row];

@@ -5,7 +5,7 @@
 namespace komt::kernels {
 
 /// What turns a finished decode step into the next one without the host: the sampled ids become the
-/// next tokens, and positions, cache lengths, rotary rows and random-number steps grow by one. With a
+/// next tokens (0 for ids below), and positions, cache lengths, rotary rows and random-number steps grow by one. With a
 /// ring, the ids are also put where the host can poll them. One row per sequence; any array may be
 /// null.
 struct AdvanceArgs {

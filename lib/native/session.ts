@@ -140,9 +140,14 @@ export class NativeSession implements EngineSession {
       }
     };
 
-    const settle = () => {
-      rows.forEach((row, i) => {
-        this.#grow(row.sequence, row.tokens.length + Math.max((generated[i] as number) - 1, 0));
+    // A run that failed leaves the sequences as they were.
+    const before = rows.map((row) => this.length(row.sequence));
+    const rewind = () => {
+      if (this.#disposed) return;
+      rows.forEach(({ sequence }, i) => {
+        if (this.#lengths.has(sequence)) {
+          this.#native.truncate(this.#id, sequence, before[i] as number);
+        }
       });
     };
     try {
@@ -169,12 +174,16 @@ export class NativeSession implements EngineSession {
         );
         return call;
       });
-      settle();
     } catch (error) {
-      if (failure) throw (failure as { error: unknown }).error;
-      throw error;
+      failure ??= { error };
     }
-    if (failure) throw (failure as { error: unknown }).error;
+    if (failure) {
+      rewind();
+      throw (failure as { error: unknown }).error;
+    }
+    rows.forEach((row, i) => {
+      this.#grow(row.sequence, row.tokens.length + Math.max((generated[i] as number) - 1, 0));
+    });
   }
 
   /** Runs one native call that a signal may end. */

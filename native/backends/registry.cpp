@@ -1,5 +1,8 @@
 #include "backends/registry.h"
 
+#include <charconv>
+#include <system_error>
+
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/cpu_info.h"
 #include "engine/error.h"
@@ -51,7 +54,10 @@ std::unique_ptr<Backend> create_backend(const std::string& device, const Backend
 #ifdef KOMT_WITH_CUDA
   const std::string prefix = std::string(kCudaDeviceKind) + ":";
   if (device.starts_with(prefix)) {
-    return create_cuda_backend(std::stoi(device.substr(prefix.size())), options.dtype);
+    int index = -1;
+    const char* end = device.data() + device.size();
+    const auto [read, error] = std::from_chars(device.data() + prefix.size(), end, index);
+    if (error == std::errc() && read == end) return create_cuda_backend(index, options.dtype);
   }
 #endif
   std::string known;

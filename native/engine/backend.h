@@ -124,7 +124,7 @@ struct MemoryInfo {
 };
 
 /// One ragged batch: the new tokens of all sequences, concatenated. Never any padding.
-/// Every pointer is to the backend's memory.
+/// Every pointer is to the backend's memory; operations only read.
 struct Batch {
   int num_tokens = 0;
   int num_sequences = 0;
@@ -134,17 +134,17 @@ struct Batch {
   int max_kv_length = 0;
   /// Entries per sequence in block_table.
   int block_table_stride = 0;
-  const int32_t* tokens = nullptr;       ///< [num_tokens] ids
-  const int32_t* positions = nullptr;    ///< [num_tokens] position in the sequence = index in its cache
-  const int32_t* rope_rows = nullptr;    ///< [num_tokens] row of the rotary table; mostly = positions
+  int32_t* tokens = nullptr;             ///< [num_tokens] ids
+  int32_t* positions = nullptr;          ///< [num_tokens] position in the sequence = index in its cache
+  int32_t* rope_rows = nullptr;          ///< [num_tokens] row of the rotary table; mostly = positions
   const int32_t* sequence_ids = nullptr; ///< [num_tokens] index of the token's sequence in this batch
   const int32_t* cu_seqlens = nullptr;   ///< [num_sequences + 1] first new token of each sequence
-  const int32_t* kv_lengths = nullptr;   ///< [num_sequences] cache length once this step's tokens are in
-  const int32_t* block_table = nullptr;  ///< [num_sequences, block_table_stride] cache pages in order
+  int32_t* kv_lengths = nullptr;         ///< [num_sequences] cache length once this step's tokens are in
+  int32_t* block_table = nullptr;        ///< [num_sequences, block_table_stride] cache pages in order
 };
 
-/// One layer's part of the paged cache: keys and values are [blocks, num_kv_heads, 64, head_dim],
-/// so that a head's page is contiguous.
+/// One layer's part of the paged cache: keys and values are [pages, num_kv_heads, kKvBlockTokens,
+/// head_dim], so that a head's page is contiguous.
 struct KvLayer {
   void* keys = nullptr;
   void* values = nullptr;
@@ -215,7 +215,7 @@ struct SampleRows {
   int count = 0;
   const uint64_t* stream_hashes = nullptr;  ///< [count] identity of the sequence for the random numbers
   const uint32_t* stream_lanes = nullptr;   ///< [count]
-  const uint32_t* steps = nullptr;          ///< [count] index of the new token
+  uint32_t* steps = nullptr;                ///< [count] index of the new token
   const uint32_t* min_steps = nullptr;      ///< [count] eos may not be chosen while steps is below it
   const int32_t* eos_token_ids = nullptr;   ///< [num_eos]
   int num_eos = 0;
@@ -227,14 +227,16 @@ struct SampleArgs {
   SampleRows rows;
   uint64_t seed = 0;
   uint8_t* seen = nullptr;                  ///< [rows, vocab] 1 = id occurred; the chosen id is marked. None if no penalty
-  int32_t* tokens = nullptr;                ///< [rows] out, backend memory
+  int32_t* tokens = nullptr;                ///< [rows] out, backend memory; -1 = the scores were no numbers,
+                                            ///< where a backend can't throw invalid_argument
   float* logprobs = nullptr;                ///< [rows] out, backend memory, or none
 };
 
 /// Turns a decode step's state into the next one's without the host. One token a sequence; all arrays
 /// are [rows], in the backend's memory.
 struct AdvanceArgs {
-  const int32_t* sampled = nullptr;  ///< become the next tokens; none where they come from elsewhere
+  const int32_t* sampled = nullptr;  ///< become the next tokens; none where they come from elsewhere.
+                                     ///< One below 0 was not chosen: 0 goes on in its place
   int32_t* tokens = nullptr;
   int32_t* positions = nullptr;      ///< these three grow by one
   int32_t* rope_rows = nullptr;
@@ -268,8 +270,8 @@ class Backend {
   virtual void synchronize() = 0;
   /// Starts a download behind what has been enqueued so far.
   virtual std::unique_ptr<Readback> read_back(const void* source, size_t bytes);
-  /// Grows whenever memory that operations use is given back or moves: a graph recorded before may
-  /// refer to it and must be recorded anew.
+  /// Grows whenever memory that operations keep to themselves moves: a graph recorded before may refer
+  /// to it and must be recorded anew.
   virtual uint64_t memory_epoch() const { return 0; }
 
   // ---- weights ----------------------------------------------------------------------------------

@@ -138,7 +138,6 @@ void DecodeJob::prefill_step() {
   if (!prefill_.done()) return;
   sample({first_logits_->data(), DType::f32, int64_t(rows_.size()), model.config().vocab_size},
          rows_to_launch());
-  // Given back when the download behind its last use has been waited for; see deliver().
 }
 
 void DecodeJob::launch() {
@@ -188,7 +187,7 @@ void DecodeJob::launch_from_host(std::span<const size_t> rows) {
     logits = {gathered->data(), DType::f32, int64_t(rows.size()), model.config().vocab_size};
   }
   sample(logits, rows);
-  if (gathered) model.output_backend().synchronize();
+  if (gathered) model.output_backend().synchronize();  // before its memory goes
 }
 
 std::vector<BatchRow> DecodeJob::batch_of(std::span<const size_t> rows) const {
@@ -261,7 +260,7 @@ void DecodeJob::deliver() {
   const auto* tokens = static_cast<const int32_t*>(flight.tokens->wait());
   const auto* logprobs =
       flight.logprobs ? static_cast<const float*>(flight.logprobs->wait()) : nullptr;
-  first_logits_.reset();
+  first_logits_.reset();  // the prefill's choice, its only user, is done
 
   DecodeStep step;
   step.step = step_;
@@ -273,6 +272,11 @@ void DecodeJob::deliver() {
     const size_t r = flight.rows[i];
     Row& row = rows_[r];
     if (!row.active) continue;  // ended after this step was launched
+    if (tokens[i] < 0) {
+      throw Error(ErrorKind::invalid_argument,
+                  "Cannot sample: the largest score is not a finite number. The model produced "
+                  "invalid logits, or every token is forbidden");
+    }
     any = true;
     row.last = tokens[i];
     ++row.generated;

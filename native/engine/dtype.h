@@ -6,13 +6,12 @@
 namespace komt {
 
 /// Element types of tensors, weights and checkpoint files.
-enum class DType : uint8_t { f32, f16, bf16, f64, i32 };
+enum class DType : uint8_t { f32, f16, bf16, f64 };
 
 constexpr size_t size_of(DType t) {
   switch (t) {
     case DType::f64: return 8;
-    case DType::f32:
-    case DType::i32: return 4;
+    case DType::f32: return 4;
     default: return 2;
   }
 }
@@ -22,8 +21,7 @@ constexpr const char* name_of(DType t) {
     case DType::f32: return "float32";
     case DType::f16: return "float16";
     case DType::bf16: return "bfloat16";
-    case DType::f64: return "float64";
-    default: return "int32";
+    default: return "float64";
   }
 }
 

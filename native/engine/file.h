@@ -15,7 +15,6 @@ class File {
 
   /// Reads exactly `bytes` at `offset`; a short read throws a checkpoint error naming file and tensor.
   void read(void* target, size_t bytes, uint64_t offset, const std::string& tensor) const;
-  const std::string& path() const { return path_; }
 
  private:
   std::string path_;

@@ -110,6 +110,7 @@ int Model::grow_cache(int blocks) {
     stage->keys = std::move(keys);
     stage->values = std::move(values);
     stage->cache_blocks = reached;
+    ++stage->moves;
   }
   return reached;
 }
@@ -130,18 +131,16 @@ Batch Model::upload_batch(Stage& stage, std::span<const BatchRow> rows,
   batch.num_sequences = int(rows.size());
   batch.max_kv_length = kv_bound;
   batch.block_table_stride = (kv_bound + kKvBlockTokens - 1) / kKvBlockTokens;
-  int max_position = 0;
   for (const BatchRow& row : rows) {
     const int count = int(row.tokens.size());
     batch.num_tokens += count;
     batch.max_new_tokens = std::max(batch.max_new_tokens, count);
     batch.max_kv_length = std::max(batch.max_kv_length, row.first_position + count);
     batch.block_table_stride = std::max(batch.block_table_stride, int(row.cache->blocks.size()));
-    max_position = std::max(max_position, batch.max_kv_length);
   }
   const int num_tokens = batch.num_tokens;
   const bool stretch = config_.rope.dynamic && rope_length_ > config_.rope.original_max_position;
-  stage.rope->reserve(max_position, stretch ? num_tokens : 0);
+  stage.rope->reserve(batch.max_kv_length, stretch ? num_tokens : 0);
 
   // One upload for all arrays: tokens, positions, rope rows, sequence ids, cu_seqlens, lengths, table.
   const size_t n = size_t(num_tokens);
@@ -176,8 +175,8 @@ Batch Model::upload_batch(Stage& stage, std::span<const BatchRow> rows,
 
   ensure(backend, buffer, host.size() * sizeof(int32_t), "batch metadata");
   backend.upload(buffer->data(), host.data(), host.size() * sizeof(int32_t));
-  const auto* device = static_cast<const int32_t*>(buffer->data());
-  const auto at = [&](const int32_t* p) { return device + (p - host.data()); };
+  auto* device = static_cast<int32_t*>(buffer->data());
+  const auto at = [&](int32_t* p) { return device + (p - host.data()); };
   batch.tokens = at(tokens);
   batch.positions = at(positions);
   batch.rope_rows = at(rope_rows);
@@ -189,14 +188,13 @@ Batch Model::upload_batch(Stage& stage, std::span<const BatchRow> rows,
 }
 
 void Model::reserve_activations(Stage& stage) {
-  Backend& backend = *stage.backend;
-  const size_t element = size_of(backend.capabilities().activation);
+  const size_t element = size_of(stage.backend->capabilities().activation);
   const size_t tokens = size_t(max_batch_tokens_);
   const size_t q_rows = size_t(config_.q_rows());
-  ensure(backend, stage.residual, tokens * size_t(config_.hidden_size) * 4, "activations");
-  ensure(backend, stage.query, tokens * q_rows * element, "activations");
-  ensure(backend, stage.attended, tokens * q_rows * element, "activations");
-  ensure(backend, stage.gated, tokens * size_t(inner_size_) * element, "activations");
+  stage.reserve(stage.residual, tokens * size_t(config_.hidden_size) * sizeof(float), "activations");
+  stage.reserve(stage.query, tokens * q_rows * element, "activations");
+  stage.reserve(stage.attended, tokens * q_rows * element, "activations");
+  stage.reserve(stage.gated, tokens * size_t(inner_size_) * element, "activations");
 }
 
 void Model::run_layers(Stage& stage, const Batch& batch) {
@@ -310,7 +308,8 @@ Tensor Model::gather(std::span<const int32_t> wanted) {
   for (int64_t i = 0; everything && i < count; ++i) everything = wanted[size_t(i)] == i;
   if (everything) return all;
   ensure(backend, stage.wanted, wanted.size_bytes(), "batch metadata");
-  ensure(backend, stage.gathered, size_t(count) * size_t(config_.hidden_size) * 4, "activations");
+  stage.reserve(stage.gathered, size_t(count) * size_t(config_.hidden_size) * sizeof(float),
+                "activations");
   backend.upload(stage.wanted->data(), wanted.data(), wanted.size_bytes());
   const Tensor out{stage.gathered->data(), DType::f32, count, config_.hidden_size};
   backend.gather_rows(all, static_cast<const int32_t*>(stage.wanted->data()), out);
@@ -320,7 +319,7 @@ Tensor Model::gather(std::span<const int32_t> wanted) {
 Tensor Model::logits(std::span<const int32_t> wanted) {
   Stage& stage = *stages_.back();
   const int64_t count = int64_t(wanted.size());
-  ensure(*stage.backend, stage.logits, size_t(count) * size_t(config_.vocab_size) * 4, "logits");
+  stage.reserve(stage.logits, size_t(count) * size_t(config_.vocab_size) * sizeof(float), "logits");
   const Norm norm{floats(stage.final_norm), config_.rms_norm_eps};
   LinearArgs args;
   args.input = gather(wanted);
@@ -335,7 +334,8 @@ Tensor Model::logits(std::span<const int32_t> wanted) {
 Tensor Model::hidden(std::span<const int32_t> wanted) {
   Stage& stage = *stages_.back();
   const int64_t count = int64_t(wanted.size());
-  ensure(*stage.backend, stage.normed, size_t(count) * size_t(config_.hidden_size) * 4, "activations");
+  stage.reserve(stage.normed, size_t(count) * size_t(config_.hidden_size) * sizeof(float),
+                "activations");
   const Tensor out{stage.normed->data(), DType::f32, count, config_.hidden_size};
   stage.backend->rms_norm(gather(wanted), {floats(stage.final_norm), config_.rms_norm_eps}, out);
   return out;

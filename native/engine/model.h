@@ -13,7 +13,7 @@
 
 namespace komt {
 
-/// Where a checkpoint tensor goes. The order is part of the addon's interface (lib/native/slots.ts).
+/// Where a checkpoint tensor goes. The order is part of the addon's interface (SLOTS in lib/native/addon.ts).
 enum class Slot : int {
   embed_tokens,
   final_norm,
@@ -81,8 +81,8 @@ class Model {
   Backend& output_backend() const;
 
   /// Reads every source into place, on `threads` reading threads. `progress` is called under a lock,
-  /// from any of them. `cancelled` is looked at between chunks. Strong guarantee: after a throw the
-  /// model is unusable but holds nothing half-open.
+  /// from any of them. `cancelled` is looked at between pieces. After a throw the model is
+  /// good for destruction only.
   void load(std::span<const WeightSource> sources, int threads,
             const std::function<void(const LoadProgress&)>& progress,
             const std::atomic<bool>& cancelled);

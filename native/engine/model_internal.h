@@ -4,6 +4,15 @@
 
 namespace komt {
 
+/// Reallocates `buffer` where it is smaller than `bytes`, without its contents; says whether it did.
+inline bool ensure(Backend& backend, std::unique_ptr<Buffer>& buffer, size_t bytes,
+                   const char* purpose) {
+  if (buffer && buffer->bytes() >= bytes) return false;
+  buffer.reset();
+  buffer = backend.allocate(bytes, purpose);
+  return true;
+}
+
 /// Vectors (norms and biases) are float32; those a model lacks are null.
 struct Model::Layer {
   std::unique_ptr<Buffer> input_norm;
@@ -43,6 +52,14 @@ struct Model::Stage {
   std::unique_ptr<Buffer> normed;     ///< float32 [rows, hidden]
   std::unique_ptr<Buffer> logits;     ///< float32 [rows, vocab]
   std::vector<int32_t> host_metadata;
+  uint64_t moves = 0;  ///< of what operations use and is not the caller's: cache, activations, logits
+
+  /// Changes whenever memory that a recorded graph refers to may have moved.
+  uint64_t memory_epoch() const { return moves + rope->moves() + backend->memory_epoch(); }
+  /// `buffer` with room for at least `bytes`, reallocated if it is too small; contents are not kept.
+  void reserve(std::unique_ptr<Buffer>& buffer, size_t bytes, const char* purpose) {
+    if (ensure(*backend, buffer, bytes, purpose)) ++moves;
+  }
 
   bool is_first(const Model& model) const { return model.stages_.front().get() == this; }
   bool is_last(const Model& model) const { return model.stages_.back().get() == this; }
@@ -50,16 +67,6 @@ struct Model::Stage {
 
 inline const float* floats(const std::unique_ptr<Buffer>& buffer) {
   return buffer ? static_cast<const float*>(buffer->data()) : nullptr;
-}
-
-/// `buffer` with room for at least `bytes`, reallocated if it is too small; contents are not kept.
-inline Buffer& ensure(Backend& backend, std::unique_ptr<Buffer>& buffer, size_t bytes,
-                      const char* purpose) {
-  if (!buffer || buffer->bytes() < bytes) {
-    buffer.reset();
-    buffer = backend.allocate(bytes, purpose);
-  }
-  return *buffer;
 }
 
 }  // namespace komt

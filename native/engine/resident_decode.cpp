@@ -57,7 +57,7 @@ void ResidentDecode::start(std::span<const BatchRow> rows, const SampleArgs& sam
   const size_t stride = size_t(parts_.front()->batch.block_table_stride);
   pages_.assign(rows.size() * stride, 0);
   for (size_t r = 0; r < rows.size(); ++r) {
-    std::ranges::copy(rows[r].cache->blocks, pages_.begin() + long(r * stride));
+    std::ranges::copy(rows[r].cache->blocks, pages_.data() + r * stride);
   }
   picked_.resize(rows.size());
   std::iota(picked_.begin(), picked_.end(), 0);
@@ -75,7 +75,7 @@ void ResidentDecode::resume(std::span<const SequenceCache* const> caches) {
   }
   if (!changed) return;
   for (auto& part : parts_) {
-    part->stage.backend->upload(const_cast<int32_t*>(part->batch.block_table), pages_.data(),
+    part->stage.backend->upload(part->batch.block_table, pages_.data(),
                                 pages_.size() * sizeof(int32_t));
   }
 }
@@ -84,10 +84,10 @@ void ResidentDecode::run(Part& part) {
   Backend& backend = *part.stage.backend;
   model_.run_layers(part.stage, part.batch);
   AdvanceArgs turn;
-  turn.tokens = const_cast<int32_t*>(part.batch.tokens);
-  turn.positions = const_cast<int32_t*>(part.batch.positions);
-  turn.rope_rows = const_cast<int32_t*>(part.batch.rope_rows);
-  turn.kv_lengths = const_cast<int32_t*>(part.batch.kv_lengths);
+  turn.tokens = part.batch.tokens;
+  turn.positions = part.batch.positions;
+  turn.rope_rows = part.batch.rope_rows;
+  turn.kv_lengths = part.batch.kv_lengths;
   turn.rows = rows_;
   if (part.stage.is_last(model_)) {
     model_.last_tokens_ = rows_;
@@ -96,7 +96,7 @@ void ResidentDecode::run(Part& part) {
     sampling.rows = state_.rows();
     backend.sample(sampling);
     turn.sampled = sampling.tokens;
-    turn.steps = state_.steps();
+    turn.steps = state_.rows().steps;
     turn.ring = ring_.get();
   }
   backend.advance(turn);
@@ -104,13 +104,13 @@ void ResidentDecode::run(Part& part) {
 
 void ResidentDecode::launch(Part& part) {
   Backend& backend = *part.stage.backend;
-  const bool current = backend.memory_epoch() == part.graph_epoch;
+  const bool current = part.stage.memory_epoch() == part.graph_epoch;
   if (!current) part.graph.reset();
   if (!part.graph && part.warm && current) part.graph = backend.capture([&] { run(part); });
   if (part.graph) return part.graph->launch();
   run(part);
   // What this run allocated is there for the next one.
-  part.graph_epoch = backend.memory_epoch();
+  part.graph_epoch = part.stage.memory_epoch();
   part.warm = true;
 }
 
@@ -125,8 +125,8 @@ std::unique_ptr<Readback> ResidentDecode::step() {
   }
   if (&first != &last) {
     // Chosen at one end, embedded at the other.
-    first.stage.backend->copy_from(const_cast<int32_t*>(first.batch.tokens), *last.stage.backend,
-                                   sampling_.tokens, size_t(rows_) * sizeof(int32_t));
+    first.stage.backend->copy_from(first.batch.tokens, *last.stage.backend,
+                                   last.batch.tokens, size_t(rows_) * sizeof(int32_t));
   }
   return ring_->next(rows_);
 }

@@ -42,6 +42,7 @@ void RopeTables::reserve(int positions, int scratch) {
   backend_.upload(new_sin->data(), sin.data(), sin.size() * sizeof(float));
   cos_ = std::move(new_cos);
   sin_ = std::move(new_sin);
+  ++moves_;
   positions_ = rows;
   scratch_ = extra;
   scratch_cos_.resize(size_t(extra) * half);

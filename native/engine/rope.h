@@ -26,12 +26,15 @@ class RopeTables {
 
   RopeTable view() const;
   int positions() const { return positions_; }
+  /// How often the table has moved.
+  uint64_t moves() const { return moves_; }
 
  private:
   Backend& backend_;
   const RopeConfig& rope_;
   int positions_ = 0;
   int scratch_ = 0;
+  uint64_t moves_ = 0;
   std::vector<float> scratch_cos_;
   std::vector<float> scratch_sin_;
   std::unique_ptr<Buffer> cos_;

@@ -7,7 +7,8 @@ namespace komt {
 
 namespace {
 
-/// Bytes of a row in the packed arrays [hashes | lanes | steps | min_steps]; the eos ids follow.
+/// Bytes of a row in the packed arrays [hashes | lanes | steps | min_steps], the widest first so that
+/// each is aligned; the eos ids follow.
 constexpr size_t kRowBytes = sizeof(uint64_t) + 3 * sizeof(uint32_t);
 
 }  // namespace
@@ -22,25 +23,25 @@ SampleState::SampleState(Backend& backend, int max_rows, std::span<const int32_t
 
 void SampleState::set(std::span<const Row> rows) {
   host_.resize(rows.size() * kRowBytes + eos_token_ids_.size() * sizeof(int32_t));
-  char* end = host_.data();
+  size_t at = 0;
   // Puts an array behind the ones before it and returns where the backend will have it.
-  const auto pack = [&](const auto& value_of, size_t count) {
-    using T = decltype(value_of(size_t{0}));
-    const size_t at = size_t(end - host_.data());
-    for (size_t i = 0; i < count; ++i, end += sizeof(T)) {
+  const auto pack = [&]<class T>(size_t count, const auto& value_of) {
+    T* there = reinterpret_cast<T*>(static_cast<char*>(memory_->data()) + at);
+    for (size_t i = 0; i < count; ++i, at += sizeof(T)) {
       const T value = value_of(i);
-      std::memcpy(end, &value, sizeof(T));
+      std::memcpy(host_.data() + at, &value, sizeof(T));
     }
-    return reinterpret_cast<const T*>(static_cast<const char*>(memory_->data()) + at);
+    return there;
   };
-  view_.count = int(rows.size());
-  view_.num_eos = int(eos_token_ids_.size());
-  view_.stream_hashes = pack([&](size_t i) { return rows[i].stream_hash; }, rows.size());
-  view_.stream_lanes = pack([&](size_t i) { return rows[i].stream_lane; }, rows.size());
-  view_.steps = pack([&](size_t i) { return rows[i].step; }, rows.size());
-  view_.min_steps = pack([&](size_t) { return min_step_; }, rows.size());
-  view_.eos_token_ids =
-      pack([&](size_t i) { return eos_token_ids_[i]; }, eos_token_ids_.size());
+  const size_t n = rows.size();
+  const size_t num_eos = eos_token_ids_.size();
+  rows_.count = int(n);
+  rows_.stream_hashes = pack.operator()<uint64_t>(n, [&](size_t i) { return rows[i].stream_hash; });
+  rows_.stream_lanes = pack.operator()<uint32_t>(n, [&](size_t i) { return rows[i].stream_lane; });
+  rows_.steps = pack.operator()<uint32_t>(n, [&](size_t i) { return rows[i].step; });
+  rows_.min_steps = pack.operator()<uint32_t>(n, [&](size_t) { return min_step_; });
+  rows_.num_eos = int(num_eos);
+  rows_.eos_token_ids = pack.operator()<int32_t>(num_eos, [&](size_t i) { return eos_token_ids_[i]; });
   backend_.upload(memory_->data(), host_.data(), host_.size());
 }
 

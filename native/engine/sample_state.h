@@ -24,14 +24,12 @@ class SampleState {
 
   /// Enqueues the rows' upload.
   void set(std::span<const Row> rows);
-  const SampleRows& rows() const { return view_; }
-  /// [rows], for advance().
-  uint32_t* steps() const { return const_cast<uint32_t*>(view_.steps); }
+  const SampleRows& rows() const { return rows_; }
 
  private:
   Backend& backend_;
   std::unique_ptr<Buffer> memory_;
-  SampleRows view_;
+  SampleRows rows_;
   std::vector<int32_t> eos_token_ids_;
   uint32_t min_step_;
   std::vector<char> host_;

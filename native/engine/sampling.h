@@ -13,7 +13,7 @@
 //  6. top_p: in ascending order of (score, id), ids go while float32(cumulative probability)
 //     <= float32(1 - top_p); the last one always stays;
 //  7. min_p: ids less probable than min_p times the most probable one go;
-//  8. typical_p: in ascending order of |surprise - entropy|, ids stay up to that mass;
+//  8. typical_p: in ascending order of |surprise - entropy|, ids stay up to that mass, ties included;
 //  9. with m the largest score left, w = float32(exp(float32(score - m))), the exponential taken in
 //     double; the first id whose running sum of w (double, in id order) exceeds u * total, where u
 //     is philox_uniform(seed, stream_hash, stream_lane, step).

@@ -57,6 +57,26 @@ TEST("cuda: float32 is refused, and so is a device that is not there") {
   CHECK(failure_of(64, DType::f16).is(ErrorKind::device));
 }
 
+TEST("cuda: scores that are no numbers end the job, not the device") {
+  for (int count = 1; count <= 2; ++count) {
+    if (!have_devices(count)) return;
+    Loaded loaded(count);
+    create(loaded.engine, loaded.session, {1, 2});
+    DecodeOptions options;
+    options.rows = {row_of(1, random_tokens(9, 1), 20)};
+    options.sampling.do_sample = true;
+    options.sampling.temperature = 1e-39f;  // scores overflow
+    const Failure failure = decode(loaded.engine, loaded.session, options).failure;
+    CHECK(failure.is(ErrorKind::invalid_argument));
+    CHECK_THAT(failure.message.find("not a finite number") != std::string::npos, failure.message);
+    CHECK(cached_tokens(loaded.engine, loaded.session, 1) == 9);
+    options.rows = {row_of(2, random_tokens(9, 1), 20)};
+    options.sampling.temperature = 1.0f;
+    CHECK(decode(loaded.engine, loaded.session, options).tokens[0].size() == 20);
+  }
+  check_findings();
+}
+
 #ifdef KOMT_CUDA_EMULATED
 
 TEST("cuda: out of memory says how much, frees what it took, and the next call works") {

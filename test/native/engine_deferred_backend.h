@@ -112,7 +112,6 @@ class DeferredBackend : public Backend {
     const uint64_t ticket = enqueue([=] { std::memcpy(host->data(), source, bytes); });
     return std::make_unique<DeferredReadback>(*this, ticket, host, host->data());
   }
-  uint64_t memory_epoch() const override { return epoch_; }
 
   // ---- weights ----------------------------------------------------------------------------------
   std::unique_ptr<Weight> create_weight(DType dtype, int64_t rows, int64_t cols,
@@ -164,7 +163,7 @@ class DeferredBackend : public Backend {
     if (options_.counts) ++options_.counts->advances;
     enqueue([args] {
       for (int r = 0; r < args.rows; ++r) {
-        if (args.sampled) args.tokens[r] = args.sampled[r];
+        if (args.sampled) args.tokens[r] = std::max(args.sampled[r], 0);
         ++args.positions[r];
         ++args.rope_rows[r];
         ++args.kv_lengths[r];
@@ -203,7 +202,6 @@ class DeferredBackend : public Backend {
     }
     ~DeferredBuffer() override {
       if (owner_.options_.counts) --owner_.options_.counts->buffers;
-      ++owner_.epoch_;
       owner_.enqueue([memory = std::move(memory_)]() mutable { memory.reset(); });
     }
 
@@ -332,7 +330,6 @@ class DeferredBackend : public Backend {
   std::unique_ptr<Backend> inner_;
   DeferredOptions options_;
   Capabilities capabilities_;
-  uint64_t epoch_ = 0;
   int readbacks_ = 0;
   std::vector<Operation>* recording_ = nullptr;
   std::set<DeferredBackend*> peers_;

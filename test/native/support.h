@@ -119,7 +119,7 @@ struct BatchData {
     return (s.past + s.added + kKvBlockTokens - 1) / kKvBlockTokens;
   }
 
-  Batch view() const {
+  Batch view() {
     Batch b;
     b.num_tokens = int(positions.size());
     b.num_sequences = int(kv_lengths.size());

@@ -48,7 +48,7 @@ TEST("attention: prefill, decode and both at once, any heads, windows") {
     for (const Config& c : configs) {
       for (const auto& sequences : batches) {
         Random random(uint32_t(c.heads * 1000 + c.head_dim + int(sequences.size())));
-        const BatchData data(sequences, random);
+        BatchData data(sequences, random);
         const Batch batch = data.view();
         const int width = c.heads * c.head_dim;
         auto q = random.normal(size_t(batch.num_tokens * width), 2);
@@ -104,7 +104,7 @@ TEST("attention: scores far apart neither overflow nor vanish") {
   for (const std::string& isa : instruction_sets()) {
     auto backend = create_cpu_backend({1, isa});
     Random random(3);
-    const BatchData data({{99, 1}}, random);
+    BatchData data({{99, 1}}, random);
     const Batch batch = data.view();
     std::vector<float> q(16, 100.0f), output(16, kNaN);
     std::vector<float> keys(data.cache_size(1, 16), -50.0f), values(keys.size(), 1.0f);

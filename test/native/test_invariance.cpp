@@ -62,7 +62,7 @@ TEST("invariance: rope_append and attention, whole prompts against chunks and si
     for (const int window : {0, 50}) {
       Random random(12);
       // From an empty cache, so that the batch itself writes all that it reads.
-      const BatchData data({{0, 150}, {0, 1}, {0, 67}}, random);
+      BatchData data({{0, 150}, {0, 1}, {0, 67}}, random);
       const Batch whole = data.view();
       auto x = random.normal(size_t(whole.num_tokens * cols));
       const auto w = random.normal(size_t(rows * cols), 0.2f);
@@ -117,7 +117,7 @@ TEST("invariance: rope_append and attention, whole prompts against chunks and si
           for (int s = 0; s < whole.num_sequences; ++s) {
             const int length = data.kv_lengths[size_t(s)];
             for (int t = 0; t < length; t += chunk) {
-              const BatchData part = data.part(s, t, std::min(t + chunk, length));
+              BatchData part = data.part(s, t, std::min(t + chunk, length));
               step(*backend, *weight, part.view(), data.cu_seqlens[size_t(s)] + t, found);
             }
           }

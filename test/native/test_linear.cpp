@@ -151,7 +151,7 @@ TEST("linear: rope_append rotates queries and keys and fills the pages") {
       for (const bool with_bias : {false, true}) {
         Random random(7);
         // Sequences that start empty, in the middle of a page, and at its end.
-        const BatchData data({{0, 3}, {61, 7}, {64, 1}, {127, 2}}, random, 5);
+        BatchData data({{0, 3}, {61, 7}, {64, 1}, {127, 2}}, random, 5);
         const Batch batch = data.view();
         const int tokens = batch.num_tokens, half = h.head_dim / 2;
         const int rows = (h.query + 2 * h.kv) * h.head_dim;

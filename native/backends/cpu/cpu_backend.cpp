@@ -173,7 +173,6 @@ void CpuWriter::store_rows(Weight& weight, int64_t first, int64_t step, DType so
   const CpuWeight& target = static_cast<CpuWeight&>(weight);
   const int64_t cols = weight.cols();
   const DType dtype = weight.dtype();
-  require(source_dtype != DType::i32, "weights are not integers");
   std::vector<float> wide(source_dtype == dtype ? 0 : size_t(cols));
   for (int64_t i = 0; i < count; ++i) {
     const char* from = piece_.data() + size_t(i * cols) * size_of(source_dtype);

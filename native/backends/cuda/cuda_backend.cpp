@@ -10,6 +10,7 @@
 #include "backends/cuda/readback.h"
 #include "backends/cuda/upload_ring.h"
 #include "backends/cuda/weights.h"
+#include "common/kv_page.h"
 #include "elementwise/advance.h"
 #include "elementwise/pages.h"
 #include "elementwise/rms_norm.h"
@@ -21,6 +22,8 @@
 namespace komt {
 namespace cuda {
 namespace {
+
+static_assert(kernels::kPageTokens == kKvBlockTokens, "the kernels' pages are the engine's");
 
 class CudaGraph : public Graph {
  public:
@@ -44,7 +47,8 @@ class CudaGraph : public Graph {
 
 class CudaBackend : public Backend {
  public:
-  CudaBackend(int device, DType dtype) : device_(device), scope_(device), upload_ring_(stream_.get()) {
+  /// With `device` current.
+  CudaBackend(int device, DType dtype) : device_(device), upload_ring_(stream_.get()) {
     capabilities_.asynchronous = true;
     capabilities_.activation = dtype;
     capabilities_.cache = dtype;
@@ -68,7 +72,6 @@ class CudaBackend : public Backend {
 
   // ---- memory -----------------------------------------------------------------------------------
   std::unique_ptr<Buffer> allocate(size_t bytes, const char* purpose) override {
-    ++memory_epoch_;
     return pool_.allocate(bytes, purpose);
   }
   uint64_t memory_epoch() const override { return memory_epoch_; }
@@ -364,6 +367,7 @@ class CudaBackend : public Backend {
     if (!buffer || buffer->bytes() < bytes) {
       buffer.reset();
       buffer = allocate(bytes, purpose);
+      ++memory_epoch_;
     }
     return buffer->data();
   }
@@ -386,7 +390,6 @@ class CudaBackend : public Backend {
   }
 
   int device_;
-  DeviceScope scope_;  // members below are created on the device
   Capabilities capabilities_;
   DevicePool pool_{device_};
   Stream stream_;
@@ -448,6 +451,7 @@ std::unique_ptr<Backend> create_cuda_backend(int device, DType dtype) {
                                        std::to_string(device) + "; the driver offers " +
                                        std::to_string(count));
   }
+  const cuda::DeviceScope scope(device);
   return std::make_unique<cuda::CudaBackend>(device, dtype);
 }
 

@@ -32,7 +32,7 @@ void check(cudaError_t error, const char* what) {
   (void)cudaGetLastError();  // what is not sticky must not be reported by the next call again
   std::string message = std::string(what) + " failed: " + cudaGetErrorString(error);
   if (error == cudaErrorMemoryAllocation) {
-    throw Error::out_of_memory(message, 0, 0);
+    throw Error::out_of_memory(message + ". Free some memory on the device, or use another one", 0, 0);
   }
   if (is_sticky(error)) {
     message += ". The device's context is lost; every call on it fails until this process is restarted";
@@ -60,7 +60,16 @@ void Event::record(cudaStream_t stream) { check(cudaEventRecord(event_, stream),
 void Event::wait() { check(cudaEventSynchronize(event_), "Waiting for the device"); }
 
 PinnedBuffer::PinnedBuffer(size_t bytes) : bytes_(bytes) {
-  check(cudaMallocHost(&data_, bytes), "Allocating page-locked host memory");
+  const cudaError_t error = cudaMallocHost(&data_, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    (void)cudaGetLastError();
+    throw Error::out_of_memory(
+        "There is no room for " + std::to_string(bytes) +
+            " bytes of page-locked host memory. Free some memory, or raise the limit on locked memory "
+            "(ulimit -l, or the container's)",
+        bytes, 0);
+  }
+  check(error, "cudaMallocHost");
 }
 PinnedBuffer::~PinnedBuffer() { (void)cudaFreeHost(data_); }
 

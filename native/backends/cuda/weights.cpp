@@ -21,8 +21,9 @@ char* CudaWeightWriter::reserve(size_t bytes) {
   half.in_use = false;
   if (!half.host || half.host->bytes() < bytes) {
     const DeviceScope scope(device_);
-    half.host = std::make_unique<PinnedBuffer>(bytes);
+    half.host.reset();
     half.device = std::make_unique<DeviceBuffer>(device_, bytes, "weights on their way");
+    half.host = std::make_unique<PinnedBuffer>(bytes);
   }
   return half.host->data();
 }
