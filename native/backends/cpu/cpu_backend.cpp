@@ -127,7 +127,7 @@ class CpuBackend : public Backend {
   void linear_rows(const LinearArgs& args, const float* x, int64_t x_stride, Range rows,
                    float* block, float* products);
   void finish_block(const LinearArgs& args, int64_t token, int64_t tokens, int64_t row,
-                    int64_t rows, float* block);
+                    int64_t rows, float* block, int64_t block_stride);
   void rope_append(const LinearArgs& args, const float* products);
 
   const Kernels& kernels_;
@@ -244,9 +244,9 @@ const float* CpuBackend::prepare_input(const LinearArgs& args, int64_t& stride) 
 }
 
 void CpuBackend::finish_block(const LinearArgs& args, int64_t token, int64_t tokens, int64_t row,
-                              int64_t rows, float* block) {
+                              int64_t rows, float* block, int64_t block_stride) {
   for (int64_t t = 0; t < tokens; ++t) {
-    float* y = block + t * kMatmulRows;
+    float* y = block + t * block_stride;
     if (args.bias) {
       for (int64_t r = 0; r < rows; ++r) y[r] += args.bias[row + r];
     }
@@ -269,19 +269,20 @@ void CpuBackend::linear_rows(const LinearArgs& args, const float* x, int64_t x_s
                                                       : kernels_.matmul_f32;
   for (int64_t token = 0; token < args.input.rows; token += kMatmulTokens) {
     const int64_t tokens = std::min(kMatmulTokens, args.input.rows - token);
-    for (int64_t row = rows.begin; row < rows.end; row += kMatmulRows) {
+    const int64_t block_rows = tokens <= kernels_.stream_tokens ? kStreamRows : kMatmulRows;
+    for (int64_t row = rows.begin; row < rows.end; row += block_rows) {
       MatmulTask task;
       task.x = x + token * x_stride;
       task.x_stride = x_stride;
       task.tokens = tokens;
       task.w = weight.row(row);
       task.w_stride = weight.stride();
-      task.rows = std::min(kMatmulRows, rows.end - row);
+      task.rows = std::min(block_rows, rows.end - row);
       task.k = weight.stride();
       task.y = products ? products + token * weight.rows() + row : block;
-      task.y_stride = products ? weight.rows() : kMatmulRows;
+      task.y_stride = products ? weight.rows() : block_rows;
       matmul(task);
-      if (!products) finish_block(args, token, tokens, row, task.rows, block);
+      if (!products) finish_block(args, token, tokens, row, task.rows, block, block_rows);
     }
   }
 }
@@ -303,7 +304,8 @@ void CpuBackend::linear(const LinearArgs& args) {
   int64_t x_stride = 0;
   const float* x = prepare_input(args, x_stride);
   float* products = rope ? product_scratch_.floats(size_t(tokens * rows)) : nullptr;
-  const size_t scratch = size_t(std::min(tokens, kMatmulTokens) * kMatmulRows);
+  const size_t scratch = size_t(std::max(std::min(tokens, kMatmulTokens) * kMatmulRows,
+                                         std::min(tokens, kernels_.stream_tokens) * kStreamRows));
 
   // Whole blocks for each thread where there are many; pairs of rows must stay together anyway.
   const bool parallel = pool_.size() > 1 && tokens * rows * x_stride >= kParallelWork;

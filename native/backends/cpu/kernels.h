@@ -21,6 +21,9 @@ inline constexpr int64_t kRowPadding = 16;
 inline constexpr int64_t kDotBlock = 1024;
 /// Most weight rows of one call of a matmul kernel; a multiple of every kernel's tile.
 inline constexpr int64_t kMatmulRows = 48;
+/// The same for few tokens (Kernels::stream_tokens): so many that each of the kernel's streams through
+/// the rows is long.
+inline constexpr int64_t kStreamRows = 1024;
 /// Keys in a cache page, as engine/backend.h has it.
 inline constexpr int kPageKeys = 64;
 
@@ -31,7 +34,7 @@ struct MatmulTask {
   int64_t tokens;
   const void* w;  ///< [rows, k]
   int64_t w_stride;
-  int64_t rows;   ///< <= kMatmulRows
+  int64_t rows;   ///< <= kMatmulRows, or kStreamRows where tokens <= Kernels::stream_tokens
   int64_t k;      ///< a multiple of kRowPadding
   float* y;       ///< [tokens, rows]
   int64_t y_stride;
@@ -58,6 +61,8 @@ struct AttentionTask {
 
 struct Kernels {
   const char* name;
+  /// Up to so many tokens a product is bound by memory: weights pass once, as long streams.
+  int64_t stream_tokens;
   void (*matmul_f32)(const MatmulTask&);
   void (*matmul_f16)(const MatmulTask&);
   void (*matmul_bf16)(const MatmulTask&);

@@ -7,6 +7,10 @@
 
 namespace komt::cpu::KOMT_ISA {
 
+/// Pages that a single token reads side by side, each the head of a run of its own, for the reason
+/// that kStreams of kernels_matmul.h gives.
+inline constexpr int kStreamPages = 4;
+
 /// scores[j] = scale * q . keys[j] for N consecutive keys.
 template <int N>
 KOMT_INLINE void score_keys(const float* q, const float* keys, int64_t head_dim, float scale,
@@ -33,6 +37,33 @@ KOMT_INLINE void score_keys(const float* q, const float* keys, int64_t head_dim,
   for (int j = 0; j < N; ++j) scores[j] = totals[j] * scale;
 }
 
+/// score_keys for keys j and j + 1 of each of kStreamPages pages.
+KOMT_INLINE void score_streams(const float* q, const float* const* pages, int64_t j,
+                               int64_t head_dim, float scale, float* scores) {
+  Vec sums[2 * kStreamPages];
+  KOMT_UNROLL
+  for (int s = 0; s < 2 * kStreamPages; ++s) sums[s] = zero();
+  int64_t i = 0;
+  for (; i + kLanes <= head_dim; i += kLanes) {
+    const Vec query = load(q + i);
+    KOMT_UNROLL
+    for (int s = 0; s < 2 * kStreamPages; ++s)
+      sums[s] = fma(query, load(pages[s / 2] + (j + s % 2) * head_dim + i), sums[s]);
+  }
+  if (i < head_dim) {
+    const int64_t n = head_dim - i;
+    const Vec query = load_first(q + i, n);
+    KOMT_UNROLL
+    for (int s = 0; s < 2 * kStreamPages; ++s)
+      sums[s] = fma(query, load_first(pages[s / 2] + (j + s % 2) * head_dim + i, n), sums[s]);
+  }
+  float totals[2 * kStreamPages];
+  sum_vectors<2 * kStreamPages>(sums, totals);
+  KOMT_UNROLL
+  for (int s = 0; s < 2 * kStreamPages; ++s)
+    scores[s / 2 * kPageKeys + j + s % 2] = totals[s] * scale;
+}
+
 /// output += sum_j weights[j] * values[j] for N vectors of the head.
 template <int N>
 KOMT_INLINE void add_values(const float* weights, const float* values, int64_t head_dim, int64_t count,
@@ -56,6 +87,59 @@ KOMT_INLINE void add_values_partial(const float* weights, const float* values, i
   for (int64_t j = 0; j < count; ++j)
     sum = fma(set1(weights[j]), load_first(values + j * head_dim, n), sum);
   store_first(output, add(load_first(output, n), sum), n);
+}
+
+/// All of a page's values for one query: output += sum_j weights[j] * values[j].
+KOMT_INLINE void add_page(const float* weights, const float* values, int64_t head_dim, int64_t count,
+                          float* output) {
+  int64_t i = 0;
+  for (; i + 8 * kLanes <= head_dim; i += 8 * kLanes)
+    add_values<8>(weights, values + i, head_dim, count, output + i);
+  for (; i + 4 * kLanes <= head_dim; i += 4 * kLanes)
+    add_values<4>(weights, values + i, head_dim, count, output + i);
+  for (; i + kLanes <= head_dim; i += kLanes)
+    add_values<1>(weights, values + i, head_dim, count, output + i);
+  if (i < head_dim)
+    add_values_partial(weights, values + i, head_dim, count, output + i, head_dim - i);
+}
+
+/// add_page for kStreamPages whole pages, and with its sums: each page by itself, added in order.
+KOMT_INLINE void add_streams(const float* weights, const float* const* pages, int64_t head_dim,
+                             float* output) {
+  constexpr int N = kStreamValues;
+  int64_t i = 0;
+  for (; i + N * kLanes <= head_dim; i += N * kLanes) {
+    Vec sums[kStreamPages][N];
+    KOMT_UNROLL
+    for (int p = 0; p < kStreamPages; ++p) {
+      KOMT_UNROLL
+      for (int v = 0; v < N; ++v) sums[p][v] = zero();
+    }
+    for (int64_t j = 0; j < kPageKeys; ++j) {
+      KOMT_UNROLL
+      for (int p = 0; p < kStreamPages; ++p) {
+        const Vec weight = set1(weights[p * kPageKeys + j]);
+        const float* row = pages[p] + j * head_dim + i;
+        KOMT_UNROLL
+        for (int v = 0; v < N; ++v) sums[p][v] = fma(weight, load(row + v * kLanes), sums[p][v]);
+      }
+    }
+    KOMT_UNROLL
+    for (int v = 0; v < N; ++v) {
+      Vec total = load(output + i + v * kLanes);
+      KOMT_UNROLL
+      for (int p = 0; p < kStreamPages; ++p) total = add(total, sums[p][v]);
+      store(output + i + v * kLanes, total);
+    }
+  }
+  for (int p = 0; i < head_dim && p < kStreamPages; ++p) {
+    int64_t d = i;
+    for (; d + kLanes <= head_dim; d += kLanes)
+      add_values<1>(weights + p * kPageKeys, pages[p] + d, head_dim, kPageKeys, output + d);
+    if (d < head_dim)
+      add_values_partial(weights + p * kPageKeys, pages[p] + d, head_dim, kPageKeys, output + d,
+                         head_dim - d);
+  }
 }
 
 /// Replaces n scores by exp(score - max); returns their sum.
@@ -103,7 +187,27 @@ static void attention(const AttentionTask& a) {
   const int64_t origin = first_page * kPageKeys;  // key that scores[0] belongs to
   const int64_t head_dim = a.head_dim;
 
+  // Whether a single token sees all of the kStreamPages pages that begin with this one.
+  const auto streams = [&](int64_t page) {
+    return a.tokens == 1 && page * kPageKeys >= low && (page + kStreamPages) * kPageKeys <= high + 1;
+  };
+  const auto stream_pages = [&](const float* base, int64_t page, const float** pages) {
+    for (int p = 0; p < kStreamPages; ++p) pages[p] = base + a.pages[page + p] * a.page_stride;
+  };
+
   for (int64_t page = first_page; page <= last_page; ++page) {
+    if (streams(page)) {
+      const float* pages[kStreamPages];
+      stream_pages(a.keys, page, pages);
+      float* scores = a.scores + page * kPageKeys - origin;
+      for (int64_t j = 0; j < kPageKeys; j += 2) {
+        for (int h = 0; h < a.heads; ++h)
+          score_streams(a.query + h * head_dim, pages, j, head_dim, a.scale,
+                        scores + h * a.score_stride);
+      }
+      page += kStreamPages - 1;
+      continue;
+    }
     const float* keys = a.keys + a.pages[page] * a.page_stride;
     for (int t = 0; t < a.tokens; ++t) {
       const int64_t begin = first_key(a.positions[t], a.window) - page * kPageKeys;
@@ -135,6 +239,15 @@ static void attention(const AttentionTask& a) {
   }
 
   for (int64_t page = first_page; page <= last_page; ++page) {
+    if (streams(page)) {
+      const float* pages[kStreamPages];
+      stream_pages(a.values, page, pages);
+      for (int h = 0; h < a.heads; ++h)
+        add_streams(a.scores + h * a.score_stride + page * kPageKeys - origin, pages, head_dim,
+                    a.output + h * head_dim);
+      page += kStreamPages - 1;
+      continue;
+    }
     for (int t = 0; t < a.tokens; ++t) {
       const int64_t first = first_key(a.positions[t], a.window) - page * kPageKeys;
       const int64_t end = a.positions[t] + 1 - page * kPageKeys;
@@ -145,16 +258,8 @@ static void attention(const AttentionTask& a) {
       for (int h = 0; h < a.heads; ++h) {
         const float* weights = a.scores + (t * a.heads + h) * a.score_stride + page * kPageKeys +
                                begin - origin;
-        float* output = a.output + t * a.token_stride + h * head_dim;
-        int64_t i = 0;
-        for (; i + 8 * kLanes <= head_dim; i += 8 * kLanes)
-          add_values<8>(weights, values + i, head_dim, count, output + i);
-        for (; i + 4 * kLanes <= head_dim; i += 4 * kLanes)
-          add_values<4>(weights, values + i, head_dim, count, output + i);
-        for (; i + kLanes <= head_dim; i += kLanes)
-          add_values<1>(weights, values + i, head_dim, count, output + i);
-        if (i < head_dim)
-          add_values_partial(weights, values + i, head_dim, count, output + i, head_dim - i);
+        add_page(weights, values, head_dim, count,
+                 a.output + t * a.token_stride + h * head_dim);
       }
     }
   }

@@ -18,10 +18,11 @@ KOMT_INLINE void sum_vectors(const Vec* v, float* sums) {
   for (; i < N; ++i) sums[i] = sum_lanes(v[i]);
 }
 
-/// A tile of T tokens and R rows over one block of k; adds to y, or sets it for the first block.
+/// A tile of T tokens and R rows over one block of k; adds to y, or sets it for the first block. The
+/// rows' sums lie y_step apart.
 template <int T, int R, class W>
 KOMT_INLINE void tile(const float* x, int64_t x_stride, const W* w, int64_t w_stride, int64_t k,
-                      float* y, int64_t y_stride, bool first) {
+                      float* y, int64_t y_stride, int64_t y_step, bool first) {
   Vec sums[T][R];
   KOMT_UNROLL
   for (int t = 0; t < T; ++t) {
@@ -45,7 +46,8 @@ KOMT_INLINE void tile(const float* x, int64_t x_stride, const W* w, int64_t w_st
     sum_vectors<R>(sums[t], totals);
     float* out = y + t * y_stride;
     KOMT_UNROLL
-    for (int r = 0; r < R; ++r) out[r] = first ? totals[r] : out[r] + totals[r];
+    for (int r = 0; r < R; ++r)
+      out[r * y_step] = first ? totals[r] : out[r * y_step] + totals[r];
   }
 }
 
@@ -55,9 +57,9 @@ KOMT_INLINE void tile_rows(const float* x, int64_t x_stride, const W* w, int64_t
                            int64_t rows, int64_t k, float* y, int64_t y_stride, bool first) {
   int64_t r = 0;
   for (; r + R <= rows; r += R)
-    tile<T, R>(x, x_stride, w + r * w_stride, w_stride, k, y + r, y_stride, first);
+    tile<T, R>(x, x_stride, w + r * w_stride, w_stride, k, y + r, y_stride, 1, first);
   for (; r < rows; ++r)
-    tile<T, 1>(x, x_stride, w + r * w_stride, w_stride, k, y + r, y_stride, first);
+    tile<T, 1>(x, x_stride, w + r * w_stride, w_stride, k, y + r, y_stride, 1, first);
 }
 
 /// All tokens and rows for one block of k, tile by tile.
@@ -77,16 +79,28 @@ KOMT_INLINE void tile_tokens(const float* x, int64_t x_stride, int64_t tokens, c
                             y_stride, first);
 }
 
-/// One token: as many rows at once as hide the latency of the sums and keep memory busy.
-template <class W>
-void matmul_vector(const MatmulTask& a) {
+/// Rows that few tokens read side by side, far apart. Each is the head of a long run through memory,
+/// which is what processors prefetch well: 4 KiB pages at a time, several runs at once. Neighbouring
+/// rows side by side would be one run cut into short pieces.
+inline constexpr int kStreams = 4;
+
+/// Few tokens: every weight is read once.
+template <int T, class W>
+KOMT_INLINE void matmul_streams(const MatmulTask& a) {
   const W* w = static_cast<const W*>(a.w);
-  for (int64_t r = 0; r < a.rows; r += kGemvRows) {
-    const int64_t rows = a.rows - r < kGemvRows ? a.rows - r : kGemvRows;
+  const int64_t apart = a.rows / kStreams;
+  for (int64_t r = 0; r < apart; ++r) {
     for (int64_t i = 0; i < a.k; i += kDotBlock) {
       const int64_t k = a.k - i < kDotBlock ? a.k - i : kDotBlock;
-      tile_rows<1, kGemvRows>(a.x + i, a.x_stride, w + r * a.w_stride + i, a.w_stride, rows, k,
-                              a.y + r, a.y_stride, i == 0);
+      tile<T, kStreams>(a.x + i, a.x_stride, w + r * a.w_stride + i, apart * a.w_stride, k, a.y + r,
+                        a.y_stride, apart, i == 0);
+    }
+  }
+  for (int64_t r = apart * kStreams; r < a.rows; ++r) {
+    for (int64_t i = 0; i < a.k; i += kDotBlock) {
+      const int64_t k = a.k - i < kDotBlock ? a.k - i : kDotBlock;
+      tile<T, 1>(a.x + i, a.x_stride, w + r * a.w_stride + i, a.w_stride, k, a.y + r, a.y_stride, 1,
+                 i == 0);
     }
   }
 }
@@ -115,10 +129,15 @@ void matmul_tiles(const MatmulTask& a) {
 
 template <class W>
 void matmul(const MatmulTask& a) {
-  if (a.tokens == 1) return matmul_vector<W>(a);
+  if (a.tokens == 1) return matmul_streams<1, W>(a);
+  if (a.tokens == 2) return matmul_streams<2, W>(a);
+  if constexpr (kStreamTokens == 4) {
+    if (a.tokens == 3) return matmul_streams<3, W>(a);
+    if (a.tokens == 4) return matmul_streams<4, W>(a);
+  }
   matmul_tiles<W>(a);
 }
-static_assert(kMatmulRows % kTileRows == 0 && kMatmulRows % kGemvRows == 0);
+static_assert(kMatmulRows % kTileRows == 0 && (kStreamTokens == 2 || kStreamTokens == 4));
 static_assert(kDotBlock % kRowPadding == 0 && kRowPadding % kLanes == 0);
 
 }  // namespace komt::cpu::KOMT_ISA

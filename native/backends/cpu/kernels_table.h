@@ -8,10 +8,9 @@
 namespace komt::cpu::KOMT_ISA {
 
 static constexpr Kernels kKernels = {
-    KOMT_ISA_NAME,     matmul<float>,     matmul<Half>, matmul<Bfloat16>,
-    attention,         rms_norm,          silu_gate,    rotate,
-    half_to_float,     bfloat16_to_float, float_to_half, float_to_bfloat16,
-    exp_array,
+    KOMT_ISA_NAME, kStreamTokens, matmul<float>, matmul<Half>,      matmul<Bfloat16>,
+    attention,     rms_norm,      silu_gate,     rotate,            half_to_float,
+    bfloat16_to_float, float_to_half, float_to_bfloat16, exp_array,
 };
 
 }  // namespace komt::cpu::KOMT_ISA

@@ -13,8 +13,9 @@ namespace komt::cpu::KOMT_ISA {
 inline constexpr int kLanes = 8;
 inline constexpr int kTileTokens = 2;
 inline constexpr int kTileRows = 2;
-inline constexpr int kGemvRows = 4;
+inline constexpr int kStreamTokens = 2;
 inline constexpr int kTileKeys = 4;
+inline constexpr int kStreamValues = 4;
 
 struct Vec {
   float lane[kLanes];
