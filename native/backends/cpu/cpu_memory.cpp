@@ -8,26 +8,52 @@
 #include "backends/cpu/kernels.h"
 #include "engine/error.h"
 
-#if defined(__linux__)
+// Sanitizers know what operator new gives, and nothing of mapped memory.
+#if defined(__linux__) && !defined(KOMT_SANITIZED)
+#define KOMT_MAP_MEMORY 1
 #include <sys/mman.h>
+#include <unistd.h>
 #endif
 
 namespace komt::cpu {
 namespace {
 
-constexpr size_t kHugePage = size_t(2) << 20;
 // Below this the machine's free memory is not asked for: reading it costs more than it tells.
 constexpr size_t kSmall = size_t(64) << 20;
 
 class HostBuffer : public Buffer {
  public:
-  HostBuffer(void* data, size_t bytes, size_t alignment)
-      : Buffer(data, bytes), alignment_(alignment) {}
-  ~HostBuffer() override { ::operator delete(data_, std::align_val_t(alignment_)); }
+  HostBuffer(void* data, size_t bytes) : Buffer(data, bytes) {}
+  ~HostBuffer() override { ::operator delete(data_, std::align_val_t(kAlignment)); }
+};
+
+#if defined(KOMT_MAP_MEMORY)
+// From this size on memory is mapped, and large pages are asked for: without them streaming weights
+// spends its time in page walks. The system puts mappings side by side and joins them, so matrices
+// that are created before any is filled share large pages, and none is rounded up to them.
+constexpr size_t kMapped = size_t(256) << 10;
+
+class MappedBuffer : public Buffer {
+ public:
+  /// Null where the system refuses.
+  static std::unique_ptr<Buffer> create(size_t bytes) {
+    const size_t page = size_t(sysconf(_SC_PAGESIZE));
+    if (bytes > SIZE_MAX - page) return nullptr;
+    const size_t mapped = (bytes + page - 1) / page * page;
+    void* data = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return nullptr;
+#if defined(MADV_HUGEPAGE)
+    madvise(data, mapped, MADV_HUGEPAGE);
+#endif
+    return std::unique_ptr<Buffer>(new MappedBuffer(data, bytes, mapped));
+  }
+  ~MappedBuffer() override { munmap(data_, mapped_); }
 
  private:
-  size_t alignment_;
+  MappedBuffer(void* data, size_t bytes, size_t mapped) : Buffer(data, bytes), mapped_(mapped) {}
+  size_t mapped_;
 };
+#endif
 
 Error out_of_memory(size_t bytes, const char* purpose) {
   const MemoryInfo memory = host_memory();
@@ -43,14 +69,16 @@ Error out_of_memory(size_t bytes, const char* purpose) {
 
 std::unique_ptr<Buffer> allocate_host(size_t bytes, const char* purpose) {
   if (bytes >= kSmall && bytes > host_memory().free) throw out_of_memory(bytes, purpose);
-  const size_t alignment = bytes >= 4 * kHugePage ? kHugePage : kAlignment;
-  void* data = ::operator new(bytes > 0 ? bytes : 1, std::align_val_t(alignment), std::nothrow);
-  if (!data) throw out_of_memory(bytes, purpose);
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-  // Advice: without it streaming weights spends its time in page walks.
-  if (alignment == kHugePage) madvise(data, bytes & ~(kHugePage - 1), MADV_HUGEPAGE);
+#if defined(KOMT_MAP_MEMORY)
+  if (bytes >= kMapped) {
+    std::unique_ptr<Buffer> buffer = MappedBuffer::create(bytes);
+    if (!buffer) throw out_of_memory(bytes, purpose);
+    return buffer;
+  }
 #endif
-  return std::make_unique<HostBuffer>(data, bytes, alignment);
+  void* data = ::operator new(bytes > 0 ? bytes : 1, std::align_val_t(kAlignment), std::nothrow);
+  if (!data) throw out_of_memory(bytes, purpose);
+  return std::make_unique<HostBuffer>(data, bytes);
 }
 
 float* Scratch::floats(size_t count) {
