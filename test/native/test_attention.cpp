@@ -39,9 +39,12 @@ double reference(const float* q, const std::vector<float>& keys, const std::vect
 TEST("attention: prefill, decode and both at once, any heads, windows") {
   const Config configs[] = {{4, 4, 64, 0}, {8, 2, 128, 0}, {5, 1, 80, 0},  {2, 2, 8, 0},
                             {4, 2, 20, 0}, {2, 1, 256, 0}, {4, 2, 64, 1},  {4, 2, 64, 7},
-                            {4, 2, 48, 64}, {3, 3, 40, 70}, {2, 1, 100, 500}};
+                            {4, 2, 48, 64}, {3, 3, 40, 70}, {2, 1, 100, 500},
+                            {16, 2, 72, 300}};
   const std::vector<std::vector<BatchData::Sequence>> batches = {
       {{0, 1}}, {{0, 5}}, {{0, 200}}, {{63, 1}}, {{64, 1}}, {{300, 1}, {5, 1}, {0, 1}},
+      // Pages that one token reads side by side: one group, two, a rest, the last of them just full.
+      {{255, 1}}, {{254, 1}}, {{639, 1}, {575, 1}, {400, 2}},
       {{0, 70}, {129, 1}, {100, 60}, {62, 3}}};
   for (const std::string& isa : instruction_sets()) {
     auto backend = create_cpu_backend({2, isa});

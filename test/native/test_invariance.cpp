@@ -55,19 +55,56 @@ TEST("invariance: linear, one token at a time, in chunks, on 1, 2 and 3 threads"
   }
 }
 
+TEST("invariance: linear, few tokens and many over more rows than a thread takes at once") {
+  const int tokens = 9, rows = 2306, cols = 40;
+  for (const std::string& isa : instruction_sets()) {
+    for (const Epilogue epilogue : {Epilogue::store, Epilogue::silu_gate, Epilogue::residual_add}) {
+      Random random(13);
+      auto x = random.normal(size_t(tokens * cols));
+      const auto w = random.normal(size_t(rows * cols));
+      const int out_cols = epilogue == Epilogue::silu_gate ? rows / 2 : rows;
+      const auto before = random.normal(size_t(tokens * out_cols));
+      const auto run = [&](int threads, int chunk) {
+        auto backend = create_cpu_backend({threads, isa});
+        const auto weight = make_weight(*backend, DType::f16, rows, cols, w);
+        auto y = before;
+        for (int t = 0; t < tokens; t += chunk) {
+          const int n = std::min(chunk, tokens - t);
+          LinearArgs args;
+          args.input = {x.data() + t * cols, DType::f32, n, cols};
+          args.weight = weight.get();
+          args.epilogue = epilogue;
+          args.output = {y.data() + t * out_cols, DType::f32, n, out_cols};
+          backend->linear(args);
+        }
+        return y;
+      };
+      const auto whole = run(1, tokens);
+      for (const int chunk : {1, 2, 3, 4, 5}) {
+        for (const int threads : {1, 2, 3}) {
+          CHECK_THAT(same_bits(run(threads, chunk).data(), whole.data(), whole.size()),
+                     isa + ", chunks of " + std::to_string(chunk) + " on " +
+                         std::to_string(threads) + " threads");
+        }
+      }
+    }
+  }
+}
+
 TEST("invariance: rope_append and attention, whole prompts against chunks and single tokens") {
   const int heads = 6, kv_heads = 2, head_dim = 72, cols = 96;
   const int rows = (heads + 2 * kv_heads) * head_dim, width = heads * head_dim;
   for (const std::string& isa : instruction_sets()) {
-    for (const int window : {0, 50}) {
+    for (const int window : {0, 50, 320}) {
       Random random(12);
       // From an empty cache, so that the batch itself writes all that it reads.
-      BatchData data({{0, 150}, {0, 1}, {0, 67}}, random);
+      // The longest has pages enough that single tokens read several side by side.
+      BatchData data({{0, 390}, {0, 1}, {0, 67}}, random);
       const Batch whole = data.view();
       auto x = random.normal(size_t(whole.num_tokens * cols));
       const auto w = random.normal(size_t(rows * cols), 0.2f);
-      const auto cosines = random.normal(200 * head_dim / 2);
-      const auto sines = random.normal(200 * head_dim / 2);
+      const auto cosines = random.normal(400 * head_dim / 2);
+      const auto sines = random.normal(400 * head_dim / 2);
 
       struct Result {
         std::vector<float> keys, values, output;

@@ -52,7 +52,9 @@ struct Shape {
 TEST("linear: store, every type, ragged shapes") {
   const Shape shapes[] = {{1, 1, 1},    {1, 2, 8},     {2, 7, 5},     {3, 48, 16},  {4, 50, 33},
                           {5, 97, 129}, {7, 31, 1025}, {8, 130, 700}, {17, 64, 64}, {66, 100, 48},
-                          {1, 203, 2500}, {515, 9, 40}};
+                          {1, 203, 2500}, {515, 9, 40},
+                          // A thread's rows are more than one block of few tokens.
+                          {1, 4310, 40}, {2, 2200, 33}, {3, 1030, 16}, {4, 4310, 17}};
   for (const std::string& isa : instruction_sets()) {
     auto backend = create_cpu_backend({2, isa});
     for (const Shape& s : shapes) {
@@ -88,7 +90,8 @@ TEST("linear: store, every type, ragged shapes") {
 TEST("linear: residual_add adds to the output") {
   for (const std::string& isa : instruction_sets()) {
     auto backend = create_cpu_backend({2, isa});
-    for (const Shape& s : {Shape{1, 96, 64}, Shape{3, 20, 24}, Shape{70, 136, 80}}) {
+    for (const Shape& s : {Shape{1, 96, 64}, Shape{3, 20, 24}, Shape{70, 136, 80},
+                           Shape{1, 4310, 24}, Shape{4, 2200, 40}}) {
       Random random(5);
       auto x = random.normal(size_t(s.tokens * s.cols));
       const auto w = random.normal(size_t(s.rows * s.cols));
@@ -114,7 +117,8 @@ TEST("linear: residual_add adds to the output") {
 TEST("linear: silu_gate takes gate from even rows and up from odd ones") {
   for (const std::string& isa : instruction_sets()) {
     auto backend = create_cpu_backend({3, isa});
-    for (const Shape& s : {Shape{1, 96, 64}, Shape{1, 2, 3}, Shape{4, 22, 24}, Shape{70, 138, 80}}) {
+    for (const Shape& s : {Shape{1, 96, 64}, Shape{1, 2, 3}, Shape{4, 22, 24}, Shape{70, 138, 80},
+                           Shape{1, 4310, 24}, Shape{4, 2200, 40}}) {
       Random random(6);
       auto x = random.normal(size_t(s.tokens * s.cols));
       const auto w = random.normal(size_t(s.rows * s.cols));
