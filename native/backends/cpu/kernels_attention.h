@@ -89,35 +89,35 @@ KOMT_INLINE void add_values_partial(const float* weights, const float* values, i
   store_first(output, add(load_first(output, n), sum), n);
 }
 
-/// All of a page's values for one query: output += sum_j weights[j] * values[j].
-KOMT_INLINE void add_page(const float* weights, const float* values, int64_t head_dim, int64_t count,
-                          float* output) {
+/// output += sum_j weights[j] * values[j] for `width` elements of rows that are head_dim long.
+KOMT_INLINE void add_page(const float* weights, const float* values, int64_t head_dim,
+                          int64_t width, int64_t count, float* output) {
   int64_t i = 0;
-  for (; i + 8 * kLanes <= head_dim; i += 8 * kLanes)
+  for (; i + 8 * kLanes <= width; i += 8 * kLanes)
     add_values<8>(weights, values + i, head_dim, count, output + i);
-  for (; i + 4 * kLanes <= head_dim; i += 4 * kLanes)
+  for (; i + 4 * kLanes <= width; i += 4 * kLanes)
     add_values<4>(weights, values + i, head_dim, count, output + i);
-  for (; i + kLanes <= head_dim; i += kLanes)
+  for (; i + kLanes <= width; i += kLanes)
     add_values<1>(weights, values + i, head_dim, count, output + i);
-  if (i < head_dim)
-    add_values_partial(weights, values + i, head_dim, count, output + i, head_dim - i);
+  if (i < width) add_values_partial(weights, values + i, head_dim, count, output + i, width - i);
 }
 
-/// add_page for kStreamPages whole pages, and with its sums: each page by itself, added in order.
-KOMT_INLINE void add_streams(const float* weights, const float* const* pages, int64_t head_dim,
-                             float* output) {
-  constexpr int N = kStreamValues;
+/// add_page for P whole pages side by side: each summed by itself, added in order. How many of them
+/// (kValuePages), and how wide (kValueVectors), is what registers hold.
+template <int P, int N>
+KOMT_INLINE void add_pages(const float* weights, const float* const* pages, int64_t head_dim,
+                           float* output) {
   int64_t i = 0;
   for (; i + N * kLanes <= head_dim; i += N * kLanes) {
-    Vec sums[kStreamPages][N];
+    Vec sums[P][N];
     KOMT_UNROLL
-    for (int p = 0; p < kStreamPages; ++p) {
+    for (int p = 0; p < P; ++p) {
       KOMT_UNROLL
       for (int v = 0; v < N; ++v) sums[p][v] = zero();
     }
     for (int64_t j = 0; j < kPageKeys; ++j) {
       KOMT_UNROLL
-      for (int p = 0; p < kStreamPages; ++p) {
+      for (int p = 0; p < P; ++p) {
         const Vec weight = set1(weights[p * kPageKeys + j]);
         const float* row = pages[p] + j * head_dim + i;
         KOMT_UNROLL
@@ -128,18 +128,13 @@ KOMT_INLINE void add_streams(const float* weights, const float* const* pages, in
     for (int v = 0; v < N; ++v) {
       Vec total = load(output + i + v * kLanes);
       KOMT_UNROLL
-      for (int p = 0; p < kStreamPages; ++p) total = add(total, sums[p][v]);
+      for (int p = 0; p < P; ++p) total = add(total, sums[p][v]);
       store(output + i + v * kLanes, total);
     }
   }
-  for (int p = 0; i < head_dim && p < kStreamPages; ++p) {
-    int64_t d = i;
-    for (; d + kLanes <= head_dim; d += kLanes)
-      add_values<1>(weights + p * kPageKeys, pages[p] + d, head_dim, kPageKeys, output + d);
-    if (d < head_dim)
-      add_values_partial(weights + p * kPageKeys, pages[p] + d, head_dim, kPageKeys, output + d,
-                         head_dim - d);
-  }
+  if (i == head_dim) return;
+  for (int p = 0; p < P; ++p)
+    add_page(weights + p * kPageKeys, pages[p] + i, head_dim, head_dim - i, kPageKeys, output + i);
 }
 
 /// Replaces n scores by exp(score - max); returns their sum.
@@ -242,9 +237,12 @@ static void attention(const AttentionTask& a) {
     if (streams(page)) {
       const float* pages[kStreamPages];
       stream_pages(a.values, page, pages);
-      for (int h = 0; h < a.heads; ++h)
-        add_streams(a.scores + h * a.score_stride + page * kPageKeys - origin, pages, head_dim,
-                    a.output + h * head_dim);
+      for (int h = 0; h < a.heads; ++h) {
+        const float* weights = a.scores + h * a.score_stride + page * kPageKeys - origin;
+        for (int p = 0; p < kStreamPages; p += kValuePages)
+          add_pages<kValuePages, kValueVectors>(weights + p * kPageKeys, pages + p, head_dim,
+                                                a.output + h * head_dim);
+      }
       page += kStreamPages - 1;
       continue;
     }
@@ -258,7 +256,7 @@ static void attention(const AttentionTask& a) {
       for (int h = 0; h < a.heads; ++h) {
         const float* weights = a.scores + (t * a.heads + h) * a.score_stride + page * kPageKeys +
                                begin - origin;
-        add_page(weights, values, head_dim, count,
+        add_page(weights, values, head_dim, head_dim, count,
                  a.output + t * a.token_stride + h * head_dim);
       }
     }

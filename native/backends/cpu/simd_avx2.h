@@ -14,7 +14,8 @@ inline constexpr int kTileTokens = 4;
 inline constexpr int kTileRows = 3;
 inline constexpr int kStreamTokens = 2;
 inline constexpr int kTileKeys = 8;
-inline constexpr int kStreamValues = 2;
+inline constexpr int kValuePages = 1;
+inline constexpr int kValueVectors = 8;
 
 KOMT_INLINE __m256i first_lanes(int64_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

@@ -14,7 +14,8 @@ inline constexpr int kTileTokens = 4;
 inline constexpr int kTileRows = 6;
 inline constexpr int kStreamTokens = 4;
 inline constexpr int kTileKeys = 8;
-inline constexpr int kStreamValues = 4;
+inline constexpr int kValuePages = 4;
+inline constexpr int kValueVectors = 4;
 
 KOMT_INLINE __mmask16 first_lanes(int64_t n) { return __mmask16((1u << n) - 1u); }
 

@@ -15,7 +15,8 @@ inline constexpr int kTileTokens = 2;
 inline constexpr int kTileRows = 2;
 inline constexpr int kStreamTokens = 2;
 inline constexpr int kTileKeys = 4;
-inline constexpr int kStreamValues = 4;
+inline constexpr int kValuePages = 1;
+inline constexpr int kValueVectors = 4;
 
 struct Vec {
   float lane[kLanes];
