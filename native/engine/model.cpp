@@ -13,6 +13,8 @@ namespace {
 
 /// A cache that is sized once has at least this many pages.
 constexpr int kLeastCacheBlocks = 64;
+/// Share of the free memory that a cache that can grow is first given.
+constexpr double kFirstCacheShare = 0.125;
 
 size_t block_bytes(const ModelConfig& config, DType dtype) {
   return size_t(config.kv_rows()) * kKvBlockTokens * size_of(dtype);
@@ -66,17 +68,23 @@ void Model::synchronize() {
 
 int Model::cache_target(const Stage& stage, int blocks) const {
   Backend& backend = *stage.backend;
-  if (backend.capabilities().growable_cache) return std::max(blocks, stage.cache_blocks * 2);
+  const int longest = (config_.max_position_embeddings + kKvBlockTokens - 1) / kKvBlockTokens;
+  const size_t bytes =
+      2 * stage.layers.size() * block_bytes(config_, backend.capabilities().cache);
+  if (backend.capabilities().growable_cache) {
+    if (stage.cache_blocks > 0) return std::max(blocks, stage.cache_blocks * 2);
+    // Growing copies everything, in the middle of an answer. Host memory costs nothing until it is
+    // written, so there is room for one of the longest sequences from the start.
+    const double share = kFirstCacheShare * double(backend.memory().free) / double(bytes);
+    return std::max(blocks, int(std::min<double>(longest, share)));
+  }
   if (stage.cache_blocks > 0) return stage.cache_blocks;
   // Sized once: what was asked for, or a few of the longest sequences, as far as memory goes. Some is
   // left for activations, which are allocated later.
-  const int longest = (config_.max_position_embeddings + kKvBlockTokens - 1) / kKvBlockTokens;
   int target = std::max({blocks, 4 * longest, kLeastCacheBlocks});
   if (config_.cache_tokens > 0) {
     target = (config_.cache_tokens + kKvBlockTokens - 1) / kKvBlockTokens;
   }
-  const size_t bytes =
-      2 * stage.layers.size() * block_bytes(config_, backend.capabilities().cache);
   const double affordable = 0.85 * double(backend.memory().free) / double(bytes);
   return int(std::min<double>(target, affordable));
 }

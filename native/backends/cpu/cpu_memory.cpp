@@ -28,14 +28,13 @@ class HostBuffer : public Buffer {
 };
 
 #if defined(KOMT_MAP_MEMORY)
-// From this size on memory is mapped, and large pages are asked for: without them streaming weights
-// spends its time in page walks. The system puts mappings side by side and joins them, so matrices
-// that are created before any is filled share large pages, and none is rounded up to them.
+// The system puts mappings side by side and joins them, so matrices that are created before any is
+// filled share large pages, and none is rounded up to them. From this size on it is worth a call.
 constexpr size_t kMapped = size_t(256) << 10;
 
 class MappedBuffer : public Buffer {
  public:
-  /// Null where the system refuses.
+  /// Large pages are asked for. Null where the system refuses.
   static std::unique_ptr<Buffer> create(size_t bytes) {
     const size_t page = size_t(sysconf(_SC_PAGESIZE));
     if (bytes > SIZE_MAX - page) return nullptr;
@@ -67,14 +66,16 @@ Error out_of_memory(size_t bytes, const char* purpose) {
 
 }  // namespace
 
-std::unique_ptr<Buffer> allocate_host(size_t bytes, const char* purpose) {
+std::unique_ptr<Buffer> allocate_host(size_t bytes, const char* purpose, Pages pages) {
   if (bytes >= kSmall && bytes > host_memory().free) throw out_of_memory(bytes, purpose);
 #if defined(KOMT_MAP_MEMORY)
-  if (bytes >= kMapped) {
+  if (pages == Pages::large && bytes >= kMapped) {
     std::unique_ptr<Buffer> buffer = MappedBuffer::create(bytes);
     if (!buffer) throw out_of_memory(bytes, purpose);
     return buffer;
   }
+#else
+  (void)pages;
 #endif
   void* data = ::operator new(bytes > 0 ? bytes : 1, std::align_val_t(kAlignment), std::nothrow);
   if (!data) throw out_of_memory(bytes, purpose);
@@ -99,7 +100,7 @@ CpuWeight::CpuWeight(DType dtype, int64_t rows, int64_t cols, const char* name)
   // Sizes beyond all memory are asked for as the largest one, which is refused with its name.
   const size_t row_bytes = size_t(stride_) * size_of(dtype);
   const bool fits = row_bytes == 0 || size_t(rows) <= SIZE_MAX / row_bytes;
-  buffer_ = allocate_host(fits ? size_t(rows) * row_bytes : SIZE_MAX, name);
+  buffer_ = allocate_host(fits ? size_t(rows) * row_bytes : SIZE_MAX, name, Pages::large);
 }
 
 }  // namespace komt::cpu

@@ -9,9 +9,15 @@ namespace komt::cpu {
 /// Buffers and rows of weights begin at multiples of this.
 inline constexpr size_t kAlignment = 256;
 
-/// Uninitialised, aligned to kAlignment; large pages are asked for where that is worth while.
+enum class Pages {
+  usual,  ///< memory that is never written costs nothing
+  large,  ///< asked for where the system has them: streaming many MB spends its time in page walks else
+};
+
+/// Uninitialised, aligned to kAlignment.
 /// Throws out_of_memory, also for sizes that the system would promise and not keep.
-std::unique_ptr<Buffer> allocate_host(size_t bytes, const char* purpose);
+std::unique_ptr<Buffer> allocate_host(size_t bytes, const char* purpose,
+                                      Pages pages = Pages::usual);
 
 /// Memory of an operation: grows, is never given back, and keeps no contents.
 class Scratch {
