@@ -14,7 +14,7 @@ export interface MemoryEstimate {
   cacheBytesPerToken: number;
 }
 
-/** @param cacheDType float32 on the CPU, the compute type on CUDA */
+/** @param cacheDType float32 on the CPU whatever the weights are, the compute type on CUDA */
 export function estimateMemory(
   config: PretrainedConfig,
   dtype: ComputeDType,
