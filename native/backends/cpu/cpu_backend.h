@@ -15,7 +15,8 @@ struct CpuOptions {
   std::string isa;
 };
 
-/// float32, float16 and bfloat16 weights; activations, accumulation and cache are float32.
+/// float32, float16 and bfloat16 weights; activations, accumulation and cache are float32. (A cache in
+/// half precision would be half the bytes, and answers would no longer be those of float32 arithmetic.)
 ///
 /// Every result belongs to its token alone: it has the same bits whatever else is in the batch,
 /// however a prompt is cut into batches, and on any number of threads (not across instruction sets).
