@@ -30,7 +30,9 @@ class HostBuffer : public Buffer {
 #if defined(KOMT_MAP_MEMORY)
 // The system puts mappings side by side and joins them, so matrices that are created before any is
 // filled share large pages, and none is rounded up to them. From this size on it is worth a call.
-constexpr size_t kMapped = size_t(256) << 10;
+constexpr size_t kMappedLarge = size_t(256) << 10;
+// What is written bit by bit, as a cache is, takes whole large pages: a small part of this.
+constexpr size_t kMappedUsual = size_t(32) << 20;
 
 class MappedBuffer : public Buffer {
  public:
@@ -69,7 +71,7 @@ Error out_of_memory(size_t bytes, const char* purpose) {
 std::unique_ptr<Buffer> allocate_host(size_t bytes, const char* purpose, Pages pages) {
   if (bytes >= kSmall && bytes > host_memory().free) throw out_of_memory(bytes, purpose);
 #if defined(KOMT_MAP_MEMORY)
-  if (pages == Pages::large && bytes >= kMapped) {
+  if (bytes >= (pages == Pages::large ? kMappedLarge : kMappedUsual)) {
     std::unique_ptr<Buffer> buffer = MappedBuffer::create(bytes);
     if (!buffer) throw out_of_memory(bytes, purpose);
     return buffer;

@@ -9,9 +9,11 @@ namespace komt::cpu {
 /// Buffers and rows of weights begin at multiples of this.
 inline constexpr size_t kAlignment = 256;
 
+/// Large pages are asked for where the system has them: streaming many MB spends its time in page walks
+/// else. What is never written costs nothing either way.
 enum class Pages {
-  usual,  ///< memory that is never written costs nothing
-  large,  ///< asked for where the system has them: streaming many MB spends its time in page walks else
+  usual,  ///< large ones only for tens of MiB
+  large,
 };
 
 /// Uninitialised, aligned to kAlignment.
