@@ -11,6 +11,7 @@ export default defineConfig({
   },
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: ['test/no-litter.ts'],
     testTimeout: 60_000,
     // Models use all cores by themselves.
     maxWorkers: 2,

@@ -1,27 +1,5 @@
 /** Builders of checkpoint files, well-formed unless told otherwise, for tests that damage them. */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll } from 'vitest';
-
-/** A temporary folder that is removed after the test file. */
-export function temporaryFolder(): {
-  path: string;
-  write: (name: string, data: string | Buffer) => string;
-} {
-  const path = mkdtempSync(join(tmpdir(), 'komt-checkpoint-'));
-  afterAll(() => rmSync(path, { recursive: true, force: true }));
-  return {
-    path,
-    write: (name, data) => {
-      const file = join(path, name);
-      writeFileSync(file, data);
-      return file;
-    },
-  };
-}
-
 /** A safetensors file with this header, as text or as an object, and this much data. */
 export function safetensorsFile(header: object | string | Buffer, dataBytes = 0): Buffer {
   const text = Buffer.isBuffer(header)

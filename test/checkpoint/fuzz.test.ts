@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { readSafetensors } from '../../lib/checkpoint/safetensors.js';
 import { readTorchBin } from '../../lib/checkpoint/torch-bin.js';
 import { CheckpointError } from '../../lib/errors.js';
-import { temporaryFolder } from './builders.js';
+import { temporaryFolder } from '../temporary-folder.js';
 
 const FIXTURES = join(import.meta.dirname, '..', 'fixtures', 'checkpoint');
 const folder = temporaryFolder();

@@ -13,7 +13,8 @@ import { describe, expect, it } from 'vitest';
 import { openCheckpoint, requireTensor } from '../../lib/checkpoint/open.js';
 import { readTorchBin } from '../../lib/checkpoint/torch-bin.js';
 import { AbortError, CheckpointError, FileNotFoundError } from '../../lib/errors.js';
-import { safetensorsFile, stateDictPickle, temporaryFolder, torchFile } from './builders.js';
+import { temporaryFolder } from '../temporary-folder.js';
+import { safetensorsFile, stateDictPickle, torchFile } from './builders.js';
 import { readValues } from './values.js';
 
 const folder = temporaryFolder();

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { readSafetensors } from '../../lib/checkpoint/safetensors.js';
 import { CheckpointError, FileNotFoundError } from '../../lib/errors.js';
-import { safetensorsFile, temporaryFolder } from './builders.js';
+import { temporaryFolder } from '../temporary-folder.js';
+import { safetensorsFile } from './builders.js';
 
 const folder = temporaryFolder();
 const F32 = (shape: number[], ...data_offsets: number[]) => ({ dtype: 'F32', shape, data_offsets });

@@ -3,14 +3,8 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { readTorchBin } from '../../lib/checkpoint/torch-bin.js';
 import { CheckpointError } from '../../lib/errors.js';
-import {
-  PickleWriter,
-  stateDictPickle,
-  type TensorSpec,
-  temporaryFolder,
-  torchFile,
-  zipFile,
-} from './builders.js';
+import { temporaryFolder } from '../temporary-folder.js';
+import { PickleWriter, stateDictPickle, type TensorSpec, torchFile, zipFile } from './builders.js';
 
 const folder = temporaryFolder();
 const floats = (count: number) => Buffer.alloc(4 * count);

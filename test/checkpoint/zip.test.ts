@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { withFile } from '../../lib/checkpoint/file.js';
 import { readZip } from '../../lib/checkpoint/zip.js';
 import { CheckpointError } from '../../lib/errors.js';
-import { temporaryFolder, type ZipFileEntry, zip64End, zipEnd, zipFile } from './builders.js';
+import { temporaryFolder } from '../temporary-folder.js';
+import { type ZipFileEntry, zip64End, zipEnd, zipFile } from './builders.js';
 
 const folder = temporaryFolder();
 const read = (bytes: Buffer) => withFile(folder.write('archive.zip', bytes), readZip);

@@ -10,6 +10,7 @@ import {
   InvalidArgumentError,
 } from '../../lib/errors.js';
 import type { Engine } from '../../lib/native/engine.js';
+import { temporaryFolder } from '../temporary-folder.js';
 import { decodeOne, GREEDY, loadEngine } from './helpers.js';
 
 const run = promisify(execFile);
@@ -233,23 +234,18 @@ it('a worker thread of the test runner itself loads the addon too', async () => 
 });
 
 it('a truncated weight file is a CheckpointError, and nothing stays open', async () => {
-  const { copyFile, mkdtemp, readdir, rm, truncate } = await import('node:fs/promises');
-  const { tmpdir } = await import('node:os');
+  const { copyFile, readdir, truncate } = await import('node:fs/promises');
   const { Engine: NativeEngine } = await import('../../lib/native/engine.js');
   const helpers = await import('./helpers.js');
-  const folder = await mkdtemp(path.join(tmpdir(), 'komt-'));
-  try {
-    const source = path.join(helpers.GOLDENS, 'models/llama-mha-fp16');
-    for (const file of await readdir(source))
-      await copyFile(path.join(source, file), path.join(folder, file));
-    const request = await helpers.loadRequest(folder);
-    // Damaged after its header was read, as by a disk that fails during the load.
-    await truncate(path.join(folder, 'model.safetensors'), 200_000);
-    const handles = (await readdir('/proc/self/fd')).length;
-    await expect(NativeEngine.load(request)).rejects.toThrow(CheckpointError);
-    await expect(NativeEngine.load(request)).rejects.toThrow(/ends inside tensor/);
-    expect((await readdir('/proc/self/fd')).length).toBeLessThanOrEqual(handles + 1);
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  const { path: folder } = temporaryFolder();
+  const source = path.join(helpers.GOLDENS, 'models/llama-mha-fp16');
+  for (const file of await readdir(source))
+    await copyFile(path.join(source, file), path.join(folder, file));
+  const request = await helpers.loadRequest(folder);
+  // Damaged after its header was read, as by a disk that fails during the load.
+  await truncate(path.join(folder, 'model.safetensors'), 200_000);
+  const handles = (await readdir('/proc/self/fd')).length;
+  await expect(NativeEngine.load(request)).rejects.toThrow(CheckpointError);
+  await expect(NativeEngine.load(request)).rejects.toThrow(/ends inside tensor/);
+  expect((await readdir('/proc/self/fd')).length).toBeLessThanOrEqual(handles + 1);
 });

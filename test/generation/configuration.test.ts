@@ -1,7 +1,6 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { FileNotFoundError, InvalidArgumentError } from '../../lib/errors.js';
 import { GenerationConfig } from '../../lib/generation/configuration.js';
 import { generate } from '../../lib/generation/generate.js';
@@ -10,6 +9,7 @@ import {
   type GenerationFields,
 } from '../../lib/generation/generation-fields.js';
 import { nearestName } from '../../lib/nearest-name.js';
+import { temporaryFolder } from '../temporary-folder.js';
 import { hashModel } from './fake-engine.js';
 import { collectWarnings, messageOf, rejection } from './support.js';
 
@@ -168,11 +168,7 @@ describe('lengths', () => {
 });
 
 describe('files', () => {
-  let folder: string;
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'komt-generation-'));
-  });
-  afterAll(() => rm(folder, { recursive: true }));
+  const { path: folder } = temporaryFolder();
 
   it('come back as they were saved', async () => {
     const config = new GenerationConfig({

@@ -1,9 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from 'vitest';
 import { type HubOptions, resolveModelDir } from '../../lib/hub/index.js';
+import { temporaryFolder } from '../temporary-folder.js';
 import { FakeHub } from './fake-hub.js';
 
 export const ID = 'davidkim205/komt-test';
@@ -46,7 +46,7 @@ export function useFakeHub(): void {
     for (const name of Object.keys(process.env)) {
       if (/^(HF_|HUGGING|TRANSFORMERS_|XDG_)/.test(name)) delete process.env[name];
     }
-    cache = mkdtempSync(join(tmpdir(), 'komt-hub-'));
+    cache = temporaryFolder().path;
     process.env.HF_HOME = cache;
     process.env.HF_ENDPOINT = `${hub.url}/`;
     hub.requests.length = 0;
@@ -57,7 +57,6 @@ export function useFakeHub(): void {
   });
   afterEach(() => {
     process.env = { ...saved };
-    rmSync(cache, { recursive: true, force: true });
   });
 }
 

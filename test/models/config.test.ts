@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../lib/checkpoint/strict-json.js';
 import { CheckpointError, FileNotFoundError, UnsupportedModelError } from '../../lib/errors.js';
 import { AutoConfig, PretrainedConfig } from '../../lib/models/config.js';
-import { temporaryFolder } from '../checkpoint/builders.js';
+import { temporaryFolder } from '../temporary-folder.js';
 
 const FIXTURES = join(import.meta.dirname, '..', 'fixtures', 'configs', 'configs.json');
 const folder = temporaryFolder();

@@ -7,9 +7,9 @@ import {
   safetensorsFile,
   stateDictPickle,
   type TensorSpec,
-  temporaryFolder,
   torchFile,
 } from '../checkpoint/builders.js';
+import { temporaryFolder } from '../temporary-folder.js';
 
 const root = path.resolve(import.meta.dirname, '../..');
 const shared = path.resolve(root, '../shared/data');

@@ -1,9 +1,9 @@
-import { copyFileSync, existsSync, mkdtempSync, readFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TextStreamer } from '../../lib/generation/streamers.js';
 import { AutoTokenizer, type PreTrainedTokenizer } from '../../lib/tokenizers/index.js';
+import { temporaryFolder } from '../temporary-folder.js';
 
 const shared = path.resolve(import.meta.dirname, '../../../shared');
 const directory = path.join(shared, 'data/llama2-tokenizer');
@@ -23,7 +23,7 @@ interface DecodeCase {
 }
 
 function modelOnly(): string {
-  const folder = mkdtempSync(path.join(tmpdir(), 'komt-spm-'));
+  const { path: folder } = temporaryFolder();
   for (const name of ['tokenizer.model', 'special_tokens_map.json', 'tokenizer_config.json']) {
     copyFileSync(path.join(directory, name), path.join(folder, name));
   }

@@ -1,6 +1,5 @@
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { copyFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { FileNotFoundError, InvalidArgumentError, TokenizerError } from '../../lib/errors.js';
@@ -8,6 +7,7 @@ import { Tensor } from '../../lib/tensor.js';
 import { compileDecoder, type DecoderConfig } from '../../lib/tokenizers/decoder.js';
 import { AutoTokenizer, type PreTrainedTokenizer } from '../../lib/tokenizers/index.js';
 import { resetWarnings, setWarningHandler } from '../../lib/warnings.js';
+import { temporaryFolder } from '../temporary-folder.js';
 import { answersOf, at, expected, KOMT_TINY } from './fixtures.js';
 
 const JSON_TOKENIZERS = [
@@ -116,7 +116,7 @@ describe('a bare tokenizer.model', () => {
   });
 
   async function modelWith(files: Record<string, unknown>): Promise<string> {
-    const folder = mkdtempSync(path.join(tmpdir(), 'komt-tok-'));
+    const { path: folder } = temporaryFolder();
     await copyFile(
       path.join(at('spm-bpe'), 'tokenizer.model'),
       path.join(folder, 'tokenizer.model'),
@@ -303,10 +303,9 @@ describe('the call', () => {
 
 describe('files that are missing or malformed', () => {
   const folderWith = (name: string, text: string): string => {
-    const folder = mkdtempSync(path.join(tmpdir(), 'komt-bad-'));
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(path.join(folder, name), text);
-    return folder;
+    const folder = temporaryFolder();
+    folder.write(name, text);
+    return folder.path;
   };
 
   it.each<[string, string, RegExp]>([
