@@ -123,7 +123,7 @@ export function decodeUtf8(bytes: Uint8Array, path: string): string {
 }
 
 /**
- * Recognises what is often found in place of weights: a Git LFS pointer, or a web page.
+ * Recognises what is often found in place of weights: a Git LFS pointer, GGUF, or a web page.
  * @throws CheckpointError
  */
 export async function refusePlaceholders(reader: RangeReader): Promise<void> {
@@ -132,6 +132,12 @@ export async function refusePlaceholders(reader: RangeReader): Promise<void> {
     throw new CheckpointError(`${reader.path} is a Git LFS pointer and not the weights`, {
       file: reader.path,
       remedy: 'Run `git lfs pull` in that folder, or download the file itself.',
+    });
+  }
+  if (head.startsWith('GGUF')) {
+    throw new CheckpointError(`${reader.path} is a GGUF file under another name`, {
+      file: reader.path,
+      remedy: 'GGUF cannot be read: use the safetensors files that it was converted from.',
     });
   }
   if (/^\s*<(!doctype|html)/i.test(head)) {

@@ -2,6 +2,7 @@ import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { CheckpointError, FileNotFoundError, invalidArgument, throwIfAborted } from '../errors.js';
 import { fileError } from './file.js';
+import { foreignFormat } from './foreign-formats.js';
 import { readShardIndex } from './index-json.js';
 import { readSafetensors } from './safetensors.js';
 import { readTorchBin } from './torch-bin.js';
@@ -59,11 +60,14 @@ async function missingWeights(folder: string): Promise<never> {
     throw fileError(error, folder);
   }
   const weights = names.filter((name) => /\.(safetensors|bin|pth|pt|gguf|h5|msgpack)$/.test(name));
+  const foreign = foreignFormat(names);
   throw new FileNotFoundError('No weights that can be loaded', {
     file: folder,
     expected: [SAFETENSORS, PYTORCH].flatMap(({ single, index }) => [single, index]).join(', '),
-    found: weights.length > 0 ? weights.slice(0, 20).join(', ') : 'no file of weights',
-    remedy: 'Point to a folder in the layout of Hugging Face transformers.',
+    found:
+      foreign?.found ??
+      (weights.length > 0 ? weights.slice(0, 20).join(', ') : 'no file of weights'),
+    remedy: foreign?.remedy ?? 'Point to a folder in the layout of Hugging Face transformers.',
   });
 }
 

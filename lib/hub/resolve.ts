@@ -1,6 +1,7 @@
 import { stat } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { isPlainFileName } from '../checkpoint/file.js';
+import { foreignFormat } from '../checkpoint/foreign-formats.js';
 import {
   FileNotFoundError,
   InvalidArgumentError,
@@ -49,6 +50,7 @@ async function localFolder(idOrPath: string): Promise<string | undefined> {
     throw new InvalidArgumentError(`${path} is a file; a model is loaded by its folder`, {
       file: path,
       expected: 'the folder that holds config.json',
+      remedy: foreignFormat([path])?.remedy ?? `Give ${dirname(path)}.`,
     });
   }
   if (!looksLocal(idOrPath)) return undefined;

@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isPlainFileName } from '../checkpoint/file.js';
+import { foreignFormat } from '../checkpoint/foreign-formats.js';
 import { FileNotFoundError, OfflineError, throwIfAborted } from '../errors.js';
 import type { CachedRepository } from './cache.js';
 import { type HubTarget, listFolder, type RemoteFile, resolveCommit } from './client.js';
@@ -138,13 +139,14 @@ export async function fromHub(
       ? selectModelFiles(names, use_safetensors)
       : selectByPatterns(names, patterns);
   if (selectByPatterns(selected, needed).length === 0) {
+    const foreign = foreignFormat(names);
     throw new FileNotFoundError(
       `${target.repo} has no files to load at revision ${target.revision}`,
       {
         subject: target.repo,
         expected: needed.join(', '),
-        found: names.slice(0, 30).join(', ') || 'an empty folder',
-        remedy: 'Check the id, the revision and the subfolder.',
+        found: foreign?.found ?? (names.slice(0, 30).join(', ') || 'an empty folder'),
+        remedy: foreign?.remedy ?? 'Check the id, the revision and the subfolder.',
       },
     );
   }

@@ -1,9 +1,12 @@
 import { join, resolve } from 'node:path';
+import { checkOptions } from '../check-options.js';
 import { readTextFile } from '../checkpoint/file.js';
-import { type JsonObject, parseStrictJson } from '../checkpoint/strict-json.js';
+import { foreignFolder } from '../checkpoint/foreign-formats.js';
+import { isObject, type JsonObject, parseStrictJson } from '../checkpoint/strict-json.js';
 import { LIMITS } from '../checkpoint/types.js';
-import { UnsupportedModelError } from '../errors.js';
+import { FileNotFoundError, UnsupportedModelError } from '../errors.js';
 import { type HubOptions, resolveModelDir } from '../hub/resolve.js';
+import { MODEL_RULES } from '../pretrained-options.js';
 import { ConfigReader } from './config-reader.js';
 import { MAX_POSITIONS, type RopeParameters, readRopeParameters } from './rope-parameters.js';
 
@@ -85,6 +88,22 @@ function readModelType(config: ConfigReader): ModelType {
     subject: family === undefined && declared !== undefined ? 'model_type' : 'architectures',
     expected: Object.values(SUPPORTED_ARCHITECTURES).join(', '),
     found: found ?? 'neither model_type nor architectures',
+    remedy:
+      'Use a model of one of these architectures, as published in the layout of transformers.',
+  });
+}
+
+/** GPTQ, AWQ, bitsandbytes and the like: their tensors have other names and types. */
+function refuseQuantised({ raw, file }: ConfigReader): void {
+  const { quantization_config: quantisation } = raw;
+  if (quantisation === undefined || quantisation === null) return;
+  const method = isObject(quantisation) ? quantisation.quant_method : undefined;
+  throw new UnsupportedModelError('The weights of this model are quantized', {
+    file,
+    subject: 'quantization_config',
+    expected: 'float32, float16 or bfloat16 weights',
+    found: typeof method === 'string' ? method : quantisation,
+    remedy: 'Use the unquantized repository of this model.',
   });
 }
 
@@ -178,9 +197,7 @@ export class PretrainedConfig {
     this.model_type = readModelType(config);
     const family = FAMILIES[this.model_type];
     this.architectures = config.strings('architectures');
-    if (raw.quantization_config !== undefined && raw.quantization_config !== null) {
-      config.fail('quantization_config', 'none: only unquantized weights can be loaded');
-    }
+    refuseQuantised(config);
 
     this.vocab_size = config.integer('vocab_size', 1, MAX_VOCAB);
     this.hidden_size = config.integer('hidden_size', 1, MAX_WIDTH);
@@ -248,9 +265,27 @@ export class PretrainedConfig {
    */
   static async from_folder(folder: string): Promise<PretrainedConfig> {
     const file = join(resolve(folder), 'config.json');
-    const text = await readTextFile(file, LIMITS.jsonBytes);
+    const text = await readTextFile(file, LIMITS.jsonBytes).catch(async (error) => {
+      throw error instanceof FileNotFoundError ? await noModel(folder, file, error) : error;
+    });
     return new PretrainedConfig(parseStrictJson(text, file, 'config.json'), file);
   }
+}
+
+/** What is wrong with a folder that has no config.json. */
+async function noModel(
+  folder: string,
+  file: string,
+  cause: FileNotFoundError,
+): Promise<FileNotFoundError> {
+  const foreign = await foreignFolder(folder);
+  if (foreign === undefined) return cause;
+  return new FileNotFoundError('This folder holds no model that can be loaded', {
+    file,
+    expected: 'config.json',
+    ...foreign,
+    cause,
+  });
 }
 
 /** Loads a {@link PretrainedConfig} by folder or Hub id. */
@@ -263,6 +298,7 @@ export class AutoConfig {
     dirOrId: string,
     options: ConfigOptions = {},
   ): Promise<PretrainedConfig> {
+    checkOptions('AutoConfig.from_pretrained', options, MODEL_RULES);
     const folder = await resolveModelDir(dirOrId, { ...options, patterns: ['config.json'] });
     return PretrainedConfig.from_folder(folder);
   }

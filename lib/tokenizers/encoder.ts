@@ -46,6 +46,7 @@ export class TokenizerJsonEncoder implements Encoder {
         subject: 'model.type',
         expected: KNOWN_MODELS.join(', '),
         found: type === '' ? 'none' : type,
+        remedy: 'The file is damaged, or belongs to another kind of model.',
       });
     }
     this.modelType = type;

@@ -1,5 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { foreignFolder } from '../checkpoint/foreign-formats.js';
 import { FileNotFoundError, TokenizerError } from '../errors.js';
 
 /** A JSON object of unknown content. */
@@ -64,7 +65,12 @@ async function readJson(file: string): Promise<JsonObject | null> {
   try {
     value = JSON.parse(bytes.toString('utf8'));
   } catch (cause) {
-    throw new TokenizerError('Malformed JSON in a tokenizer file', { file, cause });
+    throw new TokenizerError('Malformed JSON in a tokenizer file', {
+      file,
+      found: (cause as Error).message,
+      remedy: 'The file is damaged or was not downloaded to its end; download it again.',
+      cause,
+    });
   }
   if (!isObject(value)) {
     throw new TokenizerError('Malformed tokenizer file', { file, expected: 'a JSON object' });
@@ -83,10 +89,14 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
   const tokenizer = await readJson(at('tokenizer.json'));
   const model = tokenizer === null ? await readOptional(at('tokenizer.model')) : null;
   if (tokenizer === null && model === null) {
+    const foreign = await foreignFolder(directory);
     throw new FileNotFoundError('No tokenizer in this folder', {
       file: directory,
       expected: 'tokenizer.json or tokenizer.model',
-      remedy: 'Check the path or repository id, and `subfolder` where the tokenizer lies deeper.',
+      found: foreign?.found,
+      remedy:
+        foreign?.remedy ??
+        'Check the path or repository id, and `subfolder` where the tokenizer lies deeper.',
     });
   }
   return {

@@ -106,7 +106,9 @@ describe('which files are taken', () => {
   it('are named where there are none', async () => {
     const error = await refusal(model({ 'weights.gguf': 'x', 'config.json': '{}' }));
     expect(error).toBeInstanceOf(FileNotFoundError);
-    expect(error.message).toMatch(/model\.safetensors.*pytorch_model\.bin.*found weights\.gguf/);
+    expect(error.message).toMatch(
+      /model\.safetensors.*pytorch_model\.bin.*found a GGUF model \(weights\.gguf\).*converted from/,
+    );
     expect(await refusal(join(folder.path, 'nowhere'))).toBeInstanceOf(FileNotFoundError);
   });
 });

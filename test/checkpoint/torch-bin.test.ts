@@ -307,7 +307,8 @@ describe('a file is refused', () => {
   ]);
   const cases: [string, Buffer, RegExp][] = [
     ['when empty', Buffer.alloc(0), /not a PyTorch checkpoint/],
-    ['when it is something else', Buffer.from('GGUF....'), /not a PyTorch checkpoint.*47475546/],
+    ['when it is something else', Buffer.from('GGML....'), /not a PyTorch checkpoint.*47474d4c/],
+    ['when it is GGUF', Buffer.from('GGUF....'), /is a GGUF file under another name.*safetensors/],
     ['when it is a tar archive', tar, /tar archive of an early PyTorch.*save_file/],
     [
       'when it is a Git LFS pointer',

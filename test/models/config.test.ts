@@ -97,7 +97,7 @@ describe('a config is refused', () => {
     [
       'of quantized weights',
       { quantization_config: { quant_method: 'gptq' } },
-      /quantization_config.*unquantized.*gptq/,
+      /are quantized: expected float32.*found gptq.*quantization_config.*unquantized repository/,
     ],
     ['with another activation', { hidden_act: 'gelu' }, /hidden_act.*expected silu, found gelu/],
     ['without a size', { hidden_size: undefined }, /hidden_size.*an integer.*found nothing/],
