@@ -19,8 +19,9 @@ export interface ErrorDetails {
 }
 
 function show(value: unknown): string {
-  if (typeof value === 'string') return value;
-  if (typeof value === 'bigint') return value.toString();
+  if (typeof value === 'string') return value === '' ? '""' : value;
+  // JSON has neither NaN nor infinities.
+  if (typeof value === 'bigint' || typeof value === 'number') return String(value);
   try {
     return JSON.stringify(value) ?? String(value);
   } catch {
@@ -147,9 +148,17 @@ export class AbortError extends KomtError {
   }
 }
 
-/** Throws {@link AbortError} if the signal has fired. */
+/**
+ * Throws {@link AbortError} if the signal has fired.
+ * @throws InvalidArgumentError for what is no AbortSignal
+ */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new AbortError(signal.reason);
+  if (signal === undefined) return;
+  // By its shape: signals of polyfills and of other realms are as good.
+  if (typeof signal?.aborted !== 'boolean' || typeof signal.addEventListener !== 'function') {
+    throw invalidArgument('signal', 'an AbortSignal', signal);
+  }
+  if (signal.aborted) throw new AbortError(signal.reason);
 }
 
 /** Text of {@link InvalidArgumentError}, the same everywhere: what was expected, for which argument, what came. */

@@ -13,7 +13,26 @@ export type {
   ForwardRow,
   NativeSampling,
 } from './engine.js';
-export * from './errors.js';
+export {
+  AbortError,
+  CheckpointError,
+  DeviceError,
+  DisposedError,
+  DownloadError,
+  type ErrorDetails,
+  FileNotFoundError,
+  GatedRepositoryError,
+  HubError,
+  InvalidArgumentError,
+  KomtError,
+  NativeLoadError,
+  OfflineError,
+  OutOfMemoryError,
+  RepositoryNotFoundError,
+  RevisionNotFoundError,
+  TokenizerError,
+  UnsupportedModelError,
+} from './errors.js';
 export { GenerationConfig } from './generation/configuration.js';
 export type {
   GenerateDictOptions,
@@ -35,7 +54,13 @@ export * from './generation/logits-processors.js';
 export * from './generation/logits-warpers.js';
 export type { GenerationModel, GenerationStreamer } from './generation/model.js';
 export type { GenerateOptions } from './generation/options.js';
-export * from './generation/output.js';
+export {
+  type ChosenTokenLogprob,
+  compute_transition_scores,
+  type GenerateOutput,
+  type PromptLookupStatistics,
+  type TokenLogprob,
+} from './generation/output.js';
 export type {
   ForwardOptions,
   ForwardOutput,

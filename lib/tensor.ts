@@ -101,6 +101,51 @@ export class Tensor implements Iterable<Tensor | number> {
     return new Tensor(this.type, this.data.subarray(i * step, (i + 1) * step), rest);
   }
 
+  /**
+   * A copy of parts, one range a dimension: `null` is all of it, `[start, end]` the elements from
+   * start to end, end excluded and `null` standing for the last. Negative numbers count from the end.
+   *
+   * @example out.slice(null, [inputs.input_ids.dims[1], null]) // Python: out[:, inputs.input_ids.shape[1]:]
+   * @throws InvalidArgumentError for more ranges than dimensions, or what is no range
+   */
+  slice(...ranges: readonly (null | readonly [number | null, number | null])[]): Tensor {
+    const { dims } = this;
+    if (ranges.length > dims.length) {
+      throw invalidArgument('slice', `at most ${dims.length} ranges`, ranges.length);
+    }
+    const bounds = dims.map((n, d) => {
+      const range = ranges[d] ?? [0, null];
+      const isBound = (x: unknown) => x === null || Number.isInteger(x);
+      if (!Array.isArray(range) || range.length !== 2 || !range.every(isBound)) {
+        throw invalidArgument('slice', 'null or [start, end] for each dimension', range);
+      }
+      const [start, end] = range as [number | null, number | null];
+      const clamp = (x: number) => Math.min(Math.max(x < 0 ? x + n : x, 0), n);
+      const first = clamp(start ?? 0);
+      return { first, length: Math.max(0, clamp(end ?? n) - first) };
+    });
+    const lengths = bounds.map(({ length }) => length);
+    const out = arrayFor(
+      this.type,
+      lengths.reduce((a, b) => a * b, 1),
+    );
+    let at = 0;
+    const copy = (depth: number, offset: number) => {
+      const { first, length } = bounds[depth] as { first: number; length: number };
+      const start = offset * (dims[depth] as number) + first;
+      if (depth === dims.length - 1) {
+        // All arrays are of one type; TypeScript cannot see that they are of the same one.
+        (out as Float32Array).set(this.data.subarray(start, start + length) as Float32Array, at);
+        at += length;
+      } else {
+        for (let i = 0; i < length; i++) copy(depth + 1, start + i);
+      }
+    };
+    if (dims.length === 0) return new Tensor(this.type, this.data.slice(), []);
+    copy(0, 0);
+    return new Tensor(this.type, out, lengths);
+  }
+
   /** The only element of a tensor of size 1. */
   item(): number {
     if (this.size !== 1) throw invalidArgument('tensor', 'exactly one element', this.size);
@@ -117,6 +162,11 @@ export class Tensor implements Iterable<Tensor | number> {
       return Array.from({ length: n }, (_, i) => walk(depth + 1, offset + i * inner, inner));
     };
     return walk(0, 0, this.size);
+  }
+
+  /** For `JSON.stringify`, which knows no BigInt: as {@link tolist}. */
+  toJSON(): NestedNumbers {
+    return this.tolist();
   }
 
   /** For code ported from PyTorch: data lives on the host and the engine moves it, so this returns `this`. */

@@ -18,14 +18,13 @@ interface GenerateFlags extends LoadFlags, SamplingFlags, TemplateFlags {
 
 /** The question: the argument, or standard input for '-' and where something is piped in. */
 function readPrompt(argument: string | undefined): string {
-  if (argument !== undefined && argument !== '-') return argument;
+  const remedy = 'Give it as an argument, or pipe it in.';
   if (argument === undefined && process.stdin.isTTY) {
-    throw new InvalidArgumentError('There is no prompt', {
-      remedy: 'Give it as an argument, or pipe it in.',
-    });
+    throw new InvalidArgumentError('There is no prompt', { remedy });
   }
-  const text = readFileSync(0, 'utf8').trimEnd();
-  if (text === '') throw new InvalidArgumentError('The prompt is empty');
+  const piped = argument === undefined || argument === '-';
+  const text = piped ? readFileSync(0, 'utf8').trimEnd() : argument;
+  if (text.trim() === '') throw new InvalidArgumentError('The prompt is empty', { remedy });
   return text;
 }
 

@@ -30,4 +30,10 @@ program.exitOverride((error) => {
 });
 for (const command of program.commands) command.copyInheritedSettings(program);
 
+// A reader that has seen enough, such as `head`, is no failure of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error;
+  process.exit();
+});
+
 program.parseAsync().catch((error: unknown) => reportFailure(error, process.argv));

@@ -1,11 +1,19 @@
+import { InvalidArgumentError } from '../errors.js';
+
 /**
  * Classes whose instances can be called, as Python objects with `__call__` can: `processor(ids,
  * scores)` runs `processor._call(ids, scores)`.
  */
 export abstract class Callable {
   constructor() {
-    const self = ((...args: unknown[]) =>
-      (self as unknown as { _call(...args: unknown[]): unknown })._call(...args)) as object;
+    const self = ((...args: unknown[]) => {
+      const { _call } = self as unknown as { _call?(...args: unknown[]): unknown };
+      if (typeof _call === 'function') return _call.apply(self, args);
+      throw new InvalidArgumentError(`${new.target.name || 'The class'} has no method _call`, {
+        subject: '_call',
+        remedy: "Define `_call` with the arguments that Python's `__call__` has.",
+      });
+    }) as object;
     // Functions own `length` and `name`; without them the class's own members of that name show.
     Reflect.deleteProperty(self, 'length');
     Reflect.deleteProperty(self, 'name');

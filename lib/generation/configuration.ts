@@ -1,7 +1,9 @@
 import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FileNotFoundError, InvalidArgumentError } from '../errors.js';
+import { type HubOptions, resolveModelDir } from '../hub/index.js';
 import { nearestName } from '../nearest-name.js';
+import { HUB_OPTIONS } from '../pretrained-options.js';
 import { warnOnce } from '../warnings.js';
 import {
   GENERATION_FIELDS,
@@ -33,7 +35,7 @@ function copy<T>(value: T): T {
 }
 
 /** The error for a name that is no generation field. */
-function unknownField(name: string): InvalidArgumentError {
+export function unknownField(name: string): InvalidArgumentError {
   if (CALL_ARGUMENTS.includes(name)) {
     return new InvalidArgumentError(
       `Argument \`${name}\` is not a valid argument of \`GenerationConfig\`. It should be passed ` +
@@ -106,6 +108,11 @@ export class GenerationConfig {
     return `${JSON.stringify(Object.fromEntries(sorted), null, 2)}\n`;
   }
 
+  /** As {@link to_json}, under transformers' name. */
+  to_json_string(): string {
+    return this.to_json();
+  }
+
   /** For `JSON.stringify`. */
   toJSON(): GenerationFields {
     return this.to_dict();
@@ -145,16 +152,22 @@ export class GenerationConfig {
   }
 
   /**
-   * From `generation_config.json` in a folder.
+   * From `generation_config.json` in a local folder or a repository on the Hub.
    *
-   * @param fields set over what the file says.
-   * @throws FileNotFoundError where the folder has no such file.
+   * @param fields set over what the file says, and where to find it.
+   * @throws FileNotFoundError where there is no such file, HubError
    */
   static async from_pretrained(
-    folder: string,
-    fields: GenerationFields & { config_file_name?: string } = {},
+    folderOrId: string,
+    fields: GenerationFields & Omit<HubOptions, 'patterns'> & { config_file_name?: string } = {},
   ): Promise<GenerationConfig> {
-    const { config_file_name = FILE_NAME, ...overrides } = fields;
+    const { config_file_name = FILE_NAME, ...others } = fields;
+    const isHubOption = ([name]: [string, unknown]) => HUB_OPTIONS.some((known) => known === name);
+    const hub = Object.fromEntries(Object.entries(others).filter(isHubOption)) as HubOptions;
+    const overrides = Object.fromEntries(
+      Object.entries(others).filter((entry) => !isHubOption(entry)),
+    ) as GenerationFields;
+    const folder = await resolveModelDir(folderOrId, { ...hub, patterns: [config_file_name] });
     const file = join(folder, config_file_name);
     const text = await readFile(file, 'utf8').catch((cause) => {
       throw new FileNotFoundError("Can't load the generation configuration", { file, cause });
@@ -185,8 +198,13 @@ function parse(text: string, origin: string): object {
     value = JSON.parse(text);
   } catch (cause) {
     throw new InvalidArgumentError(
-      `It looks like the config file at '${origin}' is not a valid JSON file.`,
-      { cause },
+      `It looks like the config file at '${origin}' is not a valid JSON file`,
+      {
+        file: origin,
+        found: (cause as Error).message,
+        remedy: 'Correct it, download it again, or remove it.',
+        cause,
+      },
     );
   }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, invalidArgument, throwIfAborted } from '../errors.js';
-import type { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor.js';
 import { warnOnce } from '../warnings.js';
 import { beamSearch } from './beam-search.js';
 import { type DecodeRequest, decode } from './decode-loop.js';
@@ -17,6 +17,7 @@ import {
   EosTokenCriteria,
   MaxLengthCriteria,
   MaxTimeCriteria,
+  remindOfLength,
   type StoppingCriteriaLike,
   StoppingCriteriaList,
   toStoppingCriteriaList,
@@ -58,6 +59,7 @@ export async function generate(
   model: GenerationModel,
   options: GenerateOptions = {},
 ): Promise<Tensor | GenerateOutput> {
+  checkCall(options);
   const signal = options.signal ?? undefined;
   throwIfAborted(signal);
   const output_logprobs = checkLogprobs(options.output_logprobs ?? null);
@@ -82,6 +84,7 @@ export async function generate(
   const limit = model.config.max_position_embeddings ?? null;
   const config = resolveLengths(unmeasured, inputs.length, limit);
   const criteria = criteriaOf(config, options, limit);
+  remindOfLength(inputs.length, limit);
   const seed = options.seed == null ? randomSeed() : toSeed(options.seed);
 
   const session = await model.openSession();
@@ -120,6 +123,7 @@ export async function generate(
     };
     const output = await METHODS[mode](request);
     await streamer?.end();
+    remindOfLength((output.sequences.dims[1] as number) - 1, limit);
     const asDict = config.return_dict_in_generate || output_logprobs !== null;
     return asDict ? output : output.sequences;
   } catch (error) {
@@ -128,6 +132,30 @@ export async function generate(
   } finally {
     session.dispose();
   }
+}
+
+/** What Python's positional arguments become when ported word by word, and objects of another kind. */
+function checkCall(options: GenerateOptions): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw invalidArgument('the options of generate', 'an object', options);
+  }
+  if (options instanceof Tensor) {
+    throw new InvalidArgumentError('generate takes one object of options and not a Tensor', {
+      subject: 'input_ids',
+      remedy: 'Write generate({ input_ids, ...options }).',
+    });
+  }
+  const { streamer, tokenizer } = options;
+  if (streamer != null && !(hasMethod(streamer, 'put') && hasMethod(streamer, 'end'))) {
+    throw invalidArgument('streamer', 'an object with put() and end()', streamer);
+  }
+  if (tokenizer != null && !(hasMethod(tokenizer, 'get_vocab') && hasMethod(tokenizer, 'decode'))) {
+    throw invalidArgument('tokenizer', "the model's tokenizer", tokenizer);
+  }
+}
+
+function hasMethod(value: object, name: string): boolean {
+  return typeof (value as Record<string, unknown>)[name] === 'function';
 }
 
 /** Tells a streamer of a failure, so that nobody waits for it; the error to report stays the first. */

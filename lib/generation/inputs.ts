@@ -63,13 +63,17 @@ export function prepareInputs(
     }
   }
 
-  const mask = attention_mask === null ? inferMask(rows, pad, context.eos) : toMask(attention_mask);
+  const given = attention_mask === null ? null : toMask(attention_mask);
+  // An empty text has an empty mask, which says nothing of the bos token that stands for it.
+  const hasMask = given !== null && !(isEmpty(input_ids) && given.every((row) => row.length === 0));
+  const mask = hasMask ? given : inferMask(rows, pad, context.eos);
   if (mask.length !== rows.length || mask.some((row) => row.length !== length)) {
-    throw invalidArgument(
-      'attention_mask',
-      `the shape of input_ids, [${rows.length}, ${length}]`,
-      `[${mask.length}, ${mask[0]?.length ?? 0}]`,
-    );
+    throw new InvalidArgumentError('attention_mask has another shape than input_ids', {
+      subject: 'attention_mask',
+      expected: `[${rows.length}, ${length}]`,
+      found: `[${mask.length}, ${mask[0]?.length ?? 0}]`,
+      remedy: 'Pass both as one call of the tokenizer gave them.',
+    });
   }
   const endsInPadding =
     attention_mask === null
@@ -85,17 +89,21 @@ export function prepareInputs(
   const prompts = rows.map((row, r) => row.filter((_, i) => mask[r]?.[i] !== 0));
   prompts.forEach((prompt, r) => {
     if (prompt.length === 0) {
-      throw invalidArgument('attention_mask', `at least one 1 in row ${r}`, 'none');
+      throw new InvalidArgumentError(`Row ${r} of attention_mask is all padding`, {
+        subject: 'attention_mask',
+        expected: 'at least one 1',
+      });
     }
   });
   return { rows, prompts, mask, padding: mask.map((row) => row.indexOf(1)), length };
 }
 
+function isEmpty(input_ids: TokenIds | null): boolean {
+  return input_ids === null || toRows(input_ids, 'input_ids').every((row) => row.length === 0);
+}
+
 function promptRows(input_ids: TokenIds | null, context: InputContext): number[][] {
-  if (input_ids !== null) {
-    const rows = toRows(input_ids, 'input_ids');
-    if (rows.length > 0 && rows.some((row) => row.length > 0)) return rows;
-  }
+  if (input_ids !== null && !isEmpty(input_ids)) return toRows(input_ids, 'input_ids');
   if (context.bos === null) {
     throw new InvalidArgumentError(
       '`bos_token_id` has to be defined when no `input_ids` are provided.',

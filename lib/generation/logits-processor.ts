@@ -1,4 +1,4 @@
-import { invalidArgument } from '../errors.js';
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import { Callable, CallableList } from './callable.js';
 
 /**
@@ -65,6 +65,18 @@ export class LogitsProcessorList extends CallableList<LogitsProcessorLike> {
           out,
         );
       }
+      out.forEach((row, r) => {
+        const width = scores[r]?.length;
+        if (ArrayBuffer.isView(row) && row.length === width) return;
+        throw new InvalidArgumentError(
+          `Row ${r} of the result of logits processor ${processorName(processor)} is malformed`,
+          {
+            subject: 'logits_processor',
+            expected: `a Float32Array of ${width} scores`,
+            found: ArrayBuffer.isView(row) ? `${row.length} scores` : typeof row,
+          },
+        );
+      });
     }
     return out;
   }

@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import { Tensor } from '../tensor.js';
 import { logSoftmax, topK } from './float32.js';
 
@@ -95,6 +95,9 @@ export function compute_transition_scores(
   beam_indices: Tensor | null = null,
   normalize_logits = false,
 ): Tensor {
+  if (beam_indices !== null && !(beam_indices instanceof Tensor)) {
+    throw invalidArgument('beam_indices', 'a Tensor or null', beam_indices);
+  }
   const [rows, length] = sequences.dims as [number, number];
   const first = scores[0];
   if (first === undefined) {

@@ -3,7 +3,7 @@
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import { nearestName } from '../nearest-name.js';
 import { warnOnce } from '../warnings.js';
-import { GenerationConfig } from './configuration.js';
+import { GenerationConfig, unknownField } from './configuration.js';
 import {
   GENERATION_DEFAULTS,
   GENERATION_FIELDS,
@@ -93,9 +93,11 @@ export function resolveConfig(
   if (given !== null && typeof given !== 'object') {
     throw invalidArgument('generation_config', 'a GenerationConfig or an object', given);
   }
-  const own = (
-    given instanceof GenerationConfig ? given : new GenerationConfig(given ?? {})
-  ).to_dict();
+  // Made anew where it is one already: fields may have been set, and misspelt, since.
+  const own = new GenerationConfig(given ?? {}).to_dict();
+  for (const [name, value] of Object.entries(model_config)) {
+    if (!isGenerationField(name) && !isNeutral(name, value)) throw unknownField(name);
+  }
   const model = model_config as Record<string, unknown>;
 
   const merged: Record<string, unknown> = {};

@@ -1,5 +1,6 @@
 /** What a model thinks of given text, without generating. */
 
+import { checkOptions, type OptionRules } from '../check-options.js';
 import type { EngineSession, ForwardRow } from '../engine.js';
 import { InvalidArgumentError, invalidArgument, throwIfAborted } from '../errors.js';
 import { Tensor, type TokenIds } from '../tensor.js';
@@ -20,6 +21,29 @@ export interface ForwardOptions {
   /** Ends the call within a step; it rejects with AbortError. */
   signal?: AbortSignal | null;
 }
+
+const FORWARD_RULES: OptionRules = {
+  known: [
+    'input_ids',
+    'attention_mask',
+    'output_hidden_states',
+    'token_type_ids',
+    'signal',
+  ] satisfies (keyof ForwardOptions)[],
+  unused: {
+    use_cache: 'any',
+    return_dict: [true],
+    output_attentions: [false],
+    labels: [],
+    past_key_values: [],
+    position_ids: [],
+    inputs_embeds: [],
+  },
+  remedies: {
+    labels: 'Use loglikelihood() for the likelihood of a text.',
+    past_key_values: 'Use openSession(), which keeps the key/value cache.',
+  },
+};
 
 /** What {@link forward} gives. */
 export interface ForwardOutput {
@@ -51,6 +75,7 @@ export async function forward(
   model: GenerationModel,
   options: ForwardOptions,
 ): Promise<ForwardOutput> {
+  checkOptions('forward', options, FORWARD_RULES);
   const signal = options.signal ?? undefined;
   throwIfAborted(signal);
   const inputs = prepare(model, options.input_ids, options.attention_mask ?? null);

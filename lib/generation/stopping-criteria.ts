@@ -124,6 +124,16 @@ export function toStoppingCriteriaList(
   return list;
 }
 
+/** Warns, in transformers' words, of a text that is longer than the model was made for. */
+export function remindOfLength(length: number, max_position_embeddings: number | null): void {
+  if (max_position_embeddings === null || length <= max_position_embeddings) return;
+  warnOnce(
+    "This is a friendly reminder - the current text generation call has exceeded the model's " +
+      `predefined maximum length (${max_position_embeddings}). Depending on the model, you may ` +
+      'observe exceptions, performance degradation, or nothing at all.',
+  );
+}
+
 /** Ends all rows at a length in tokens, prompt included. */
 export class MaxLengthCriteria extends StoppingCriteria {
   /** @param max_position_embeddings a warning is given once the length exceeds it. */
@@ -137,14 +147,7 @@ export class MaxLengthCriteria extends StoppingCriteria {
   _call(input_ids: number[][], _scores: readonly Tensor[] | null = null): boolean {
     const length = input_ids[0]?.length ?? 0;
     const done = length >= this.max_length;
-    const limit = this.max_position_embeddings;
-    if (limit !== null && !done && length > limit) {
-      warnOnce(
-        'This is a friendly reminder - the current text generation call has exceeded the ' +
-          `model's predefined maximum length (${limit}). Depending on the model, you may observe ` +
-          'exceptions, performance degradation, or nothing at all.',
-      );
-    }
+    if (!done) remindOfLength(length, this.max_position_embeddings);
     return done;
   }
 }

@@ -1,3 +1,4 @@
+import { checkOptions } from '../check-options.js';
 import { InvalidArgumentError, invalidArgument, KomtError } from '../errors.js';
 import { type TokenIds, toRows } from '../tensor.js';
 import type { DecodeOptions, DecodeStream, PreTrainedTokenizer } from '../tokenizers/index.js';
@@ -37,6 +38,16 @@ export interface TextStreamerOptions extends DecodeOptions {
   flush?: 'char' | 'word';
 }
 
+const OPTIONS: readonly (keyof TextStreamerOptions)[] = [
+  'skip_prompt',
+  'skip_special_tokens',
+  'clean_up_tokenization_spaces',
+  'callback_function',
+  'token_callback_function',
+  'decode_kwargs',
+  'flush',
+];
+
 /** Ideographs, after which transformers' TextStreamer does not wait for a space. */
 const IDEOGRAPH =
   /[\u4E00-\u9FFF\u3400-\u4DBF\u{20000}-\u{2A6DF}\u{2A700}-\u{2CEAF}\uF900-\uFAFF\u{2F800}-\u{2FA1F}]$/u;
@@ -65,6 +76,8 @@ export class TextStreamer extends BaseStreamer {
     if (typeof tokenizer?.decodeStream !== 'function') {
       throw invalidArgument('tokenizer', 'a tokenizer', tokenizer);
     }
+    // Subclasses may have options of their own.
+    if (new.target === TextStreamer) checkOptions('TextStreamer', options, { known: OPTIONS });
     const { flush = 'char' } = options;
     if (flush !== 'char' && flush !== 'word')
       throw invalidArgument('flush', "'char' or 'word'", flush);
@@ -180,6 +193,9 @@ export class TextIteratorStreamer extends TextStreamer implements AsyncIterable<
 
   constructor(tokenizer: PreTrainedTokenizer, options: TextIteratorStreamerOptions = {}) {
     super(tokenizer, options);
+    if (new.target === TextIteratorStreamer) {
+      checkOptions('TextIteratorStreamer', options, { known: [...OPTIONS, 'timeout'] });
+    }
     const { timeout = null } = options;
     if (timeout !== null && !(typeof timeout === 'number' && timeout > 0)) {
       throw invalidArgument('timeout', 'a positive number of seconds', timeout);

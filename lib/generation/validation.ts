@@ -1,5 +1,6 @@
 import { InvalidArgumentError, type KomtError } from '../errors.js';
 import { warnOnce } from '../warnings.js';
+import { checkFieldTypes } from './field-types.js';
 import type { GenerationField, GenerationFields } from './generation-fields.js';
 
 /** What a check found: nothing may be done with errors; minor issues are flags without effect. */
@@ -33,6 +34,7 @@ function fail(field: GenerationField, text: string): never {
 function check(fields: GenerationFields, given: ReadonlySet<string> | null): Findings {
   const minor = new Map<string, string>();
   const f = fields;
+  checkFieldTypes(f);
   // A flag inherited from the model is no reason to warn where the caller chose the mode.
   const worthTelling = (mode: string, flag: string): boolean =>
     given === null || given.has(flag) || !given.has(mode);

@@ -1,9 +1,11 @@
+import { checkOptions } from '../check-options.js';
 import { openCheckpoint } from '../checkpoint/open.js';
 import { FileNotFoundError, InvalidArgumentError, invalidArgument } from '../errors.js';
 import { GenerationConfig } from '../generation/configuration.js';
 import { type HubOptions, type ProgressCallback, resolveModelDir } from '../hub/index.js';
 import type { ComputeDType } from '../native/addon.js';
 import { Engine } from '../native/engine.js';
+import { MODEL_RULES } from '../pretrained-options.js';
 import { autoDType, nativeConfig, parseDType, weightSources } from './architecture.js';
 import { PretrainedConfig } from './config.js';
 import { type DeviceMap, type MaxMemory, resolveDeviceMap } from './device-map.js';
@@ -95,13 +97,15 @@ export class AutoModelForCausalLM {
    * Loads a Llama-family model from a local folder or the Hub.
    *
    * @param pretrained_model_name_or_path folder with config.json and weights, or a Hub id
-   * @throws {UnsupportedModelError} for another architecture, {CheckpointError} for files that are damaged
+   * @throws {InvalidArgumentError} for an option that does not exist or cannot be meant,
+   *   {UnsupportedModelError} for another architecture, {CheckpointError} for files that are damaged
    *   or do not fit, {DeviceError}, {OutOfMemoryError}, {HubError}, {AbortError}; nothing stays allocated
    */
   static async from_pretrained(
     pretrained_model_name_or_path: string,
     options: ModelOptions = {},
   ): Promise<PreTrainedModel> {
+    checkOptions('AutoModelForCausalLM.from_pretrained', options, MODEL_RULES);
     const { progress_callback, signal } = options;
     const requested = chosenDType(options);
     const threads = threadCount(options.num_threads);

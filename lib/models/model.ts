@@ -1,4 +1,6 @@
 import type { EngineSession } from '../engine.js';
+import { InvalidArgumentError } from '../errors.js';
+import { Callable } from '../generation/callable.js';
 import type { GenerationConfig } from '../generation/configuration.js';
 import {
   type GenerateDictOptions,
@@ -7,7 +9,7 @@ import {
 } from '../generation/generate.js';
 import type { GenerationModel } from '../generation/model.js';
 import type { GenerateOptions } from '../generation/options.js';
-import type { GenerateOutput } from '../generation/output.js';
+import { compute_transition_scores, type GenerateOutput } from '../generation/output.js';
 import {
   type ForwardOptions,
   type ForwardOutput,
@@ -19,7 +21,7 @@ import {
 import { type StreamOptions, stream } from '../generation/stream.js';
 import type { ComputeDType, NativePlacement } from '../native/addon.js';
 import type { Engine } from '../native/engine.js';
-import type { Tensor } from '../tensor.js';
+import { Tensor, type TokenIds } from '../tensor.js';
 import type { PreTrainedTokenizer } from '../tokenizers/index.js';
 import type { PretrainedConfig } from './config.js';
 
@@ -34,13 +36,20 @@ export interface PreTrainedModelInit {
   name_or_path: string;
 }
 
+export interface PreTrainedModel {
+  /** As {@link PreTrainedModel.forward}. */
+  // biome-ignore lint/style/useShorthandFunctionType: merges with the class
+  (inputs: ForwardOptions | TokenIds): Promise<ForwardOutput>;
+}
+
 /**
  * A loaded causal language model; {@link AutoModelForCausalLM.from_pretrained} makes one.
  *
  * It owns native memory: `dispose()` (or `await using`) gives it back at once, the garbage collector
  * some time. Any number of calls may run at the same time; they share the device step by step.
  */
-export class PreTrainedModel implements GenerationModel {
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: Callable gives instances this call signature
+export class PreTrainedModel extends Callable implements GenerationModel {
   readonly config: PretrainedConfig;
   /** Defaults of {@link generate}; may be changed. */
   generation_config: GenerationConfig;
@@ -52,6 +61,7 @@ export class PreTrainedModel implements GenerationModel {
   readonly #engine: Engine;
 
   constructor(init: PreTrainedModelInit) {
+    super();
     this.config = init.config;
     this.generation_config = init.generation_config;
     this.dtype = init.dtype;
@@ -71,6 +81,21 @@ export class PreTrainedModel implements GenerationModel {
   }
 
   /**
+   * For code ported from PyTorch: a loaded model stays where it is.
+   * @throws {InvalidArgumentError} unless the model is on that device already
+   */
+  to(device: string): this {
+    const kind = this.device.split(':')[0];
+    if (device === this.device || device === kind) return this;
+    throw new InvalidArgumentError('A loaded model cannot be moved or converted', {
+      subject: 'to',
+      expected: this.device,
+      found: device,
+      remedy: 'Choose when it is loaded: from_pretrained(name, { device_map, dtype }).',
+    });
+  }
+
+  /**
    * Generates from prompts as transformers' `generate` does; docs/generation.md has every option.
    * @returns int64 [prompts * num_return_sequences, length], or an object whose `sequences` is that
    *   tensor with `return_dict_in_generate` or `output_logprobs`
@@ -80,7 +105,16 @@ export class PreTrainedModel implements GenerationModel {
   generate(options: GenerateDictOptions): Promise<GenerateOutput>;
   generate(options?: GenerateTensorOptions): Promise<Tensor>;
   generate(options: GenerateOptions): Promise<Tensor | GenerateOutput>;
-  generate(options: GenerateOptions = {}): Promise<Tensor | GenerateOutput> {
+  async generate(
+    options: GenerateOptions = {},
+    ...more: unknown[]
+  ): Promise<Tensor | GenerateOutput> {
+    if (more.length > 0) {
+      throw new InvalidArgumentError('generate takes one object of options', {
+        found: `${more.length + 1} arguments`,
+        remedy: 'Write generate({ ...inputs, ...options }).',
+      });
+    }
     return generate(this, options);
   }
 
@@ -96,12 +130,31 @@ export class PreTrainedModel implements GenerationModel {
   }
 
   /**
-   * One pass over whole texts.
+   * One pass over whole texts; what calling the model runs.
+   * @param inputs what a tokenizer gives, or ids alone
    * @returns logits, float32 [batch, length, vocab_size]; with `output_hidden_states` also the last
    *   hidden state
    */
-  forward(options: ForwardOptions): Promise<ForwardOutput> {
-    return forward(this, options);
+  async forward(inputs: ForwardOptions | TokenIds): Promise<ForwardOutput> {
+    const isIds = Array.isArray(inputs) || inputs instanceof Tensor;
+    return forward(this, isIds ? { input_ids: inputs as TokenIds } : (inputs as ForwardOptions));
+  }
+
+  _call(inputs: ForwardOptions | TokenIds): Promise<ForwardOutput> {
+    return this.forward(inputs);
+  }
+
+  /**
+   * The scores of generated tokens; see {@link compute_transition_scores}.
+   * @param normalize_logits turn each step's scores into log-probabilities first
+   */
+  compute_transition_scores(
+    sequences: Tensor,
+    scores: readonly Tensor[],
+    beam_indices: Tensor | null = null,
+    normalize_logits = false,
+  ): Tensor {
+    return compute_transition_scores(sequences, scores, beam_indices, normalize_logits);
   }
 
   /**

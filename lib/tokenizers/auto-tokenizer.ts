@@ -1,6 +1,8 @@
 import path from 'node:path';
+import { checkOptions, type OptionRules } from '../check-options.js';
 import { invalidArgument, TokenizerError } from '../errors.js';
 import { type HubOptions, resolveModelDir } from '../hub/index.js';
+import { MODEL_RULES } from '../pretrained-options.js';
 import type { PaddingSide } from './batch-encoding.js';
 import { readChatTemplates } from './chat-template.js';
 import {
@@ -44,12 +46,31 @@ export interface AutoTokenizerOptions extends Omit<HubOptions, 'patterns'> {
   chat_template?: string;
 }
 
+/** Its options; those of the model are let through, for one object often serves both. */
+const RULES: OptionRules = {
+  ...MODEL_RULES,
+  known: [
+    'padding_side',
+    'truncation_side',
+    'model_max_length',
+    'add_bos_token',
+    'add_eos_token',
+    'add_prefix_space',
+    'legacy',
+    'chat_template',
+    'clean_up_tokenization_spaces',
+    ...SPECIAL_TOKEN_NAMES,
+    ...MODEL_RULES.known,
+  ],
+};
+
 /** Loads the tokenizer of a checkpoint: transformers' entry point. */
 export class AutoTokenizer {
   private constructor() {}
 
   /**
    * @param nameOrPath a local folder, or a repository id on the Hub.
+   * @throws InvalidArgumentError for an option that does not exist.
    * @throws FileNotFoundError if there is neither tokenizer.json nor tokenizer.model.
    * @throws TokenizerError if a file is malformed or needs what is not known.
    * @throws HubError if the repository cannot be had.
@@ -65,6 +86,7 @@ export class AutoTokenizer {
         nameOrPath,
       );
     }
+    checkOptions('AutoTokenizer.from_pretrained', options, RULES);
     const { revision, cache_dir, token, local_files_only, subfolder, progress_callback, signal } =
       options;
     const directory = await resolveModelDir(nameOrPath, {

@@ -1,3 +1,4 @@
+import { checkOptions } from '../check-options.js';
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import type { Tensor, TokenIds } from '../tensor.js';
 import { toRows } from '../tensor.js';
@@ -23,10 +24,12 @@ import { type PostProcessor, postProcess, specialTokenCount } from './post-proce
 import type { SpecialTokens } from './special-tokens.js';
 import { SpecialTokensMixin } from './special-tokens-mixin.js';
 import { CleaningDecoder, type TokenDecoder } from './token-decoders.js';
-import type {
-  ChatTemplateOptions,
-  DecodeOptions,
-  TokenizerCallOptions,
+import {
+  CALL_RULES,
+  type ChatTemplateOptions,
+  DECODE_RULES,
+  type DecodeOptions,
+  type TokenizerCallOptions,
 } from './tokenizer-options.js';
 
 /** Above this a model_max_length counts as not set. */
@@ -114,6 +117,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
 
   /** Encodes; what calling the tokenizer runs. */
   _call(text: Texts, options: TokenizerCallOptions = {}): BatchEncoding {
+    checkOptions('The tokenizer', options, CALL_RULES);
     const single = typeof text === 'string';
     const texts: readonly unknown[] = typeof text === 'string' ? [text] : text;
     if (!Array.isArray(texts)) throw invalidArgument('text', 'a string or a list of strings', text);
@@ -229,6 +233,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
    * @param ids one row: numbers, a tensor of one dimension (or of one row), or a single id.
    */
   decode(ids: TokenIds | number | readonly bigint[], options: DecodeOptions = {}): string {
+    checkOptions('decode', options, DECODE_RULES);
     const rows = toRows(typeof ids === 'number' ? [ids] : (ids as TokenIds), 'token_ids');
     if (rows.length > 1) {
       throw new InvalidArgumentError('decode takes one row of ids', {

@@ -1,3 +1,4 @@
+import type { OptionRules } from '../check-options.js';
 import type { PaddingSide } from './batch-encoding.js';
 
 /** Options of a call on the tokenizer; names and defaults are transformers'. */
@@ -24,6 +25,32 @@ export interface TokenizerCallOptions {
   return_attention_mask?: boolean | null;
 }
 
+/** Options of the call, and those of transformers' that are not here. */
+export const CALL_RULES: OptionRules = {
+  known: [
+    'text_pair',
+    'add_special_tokens',
+    'padding',
+    'padding_side',
+    'truncation',
+    'max_length',
+    'return_tensors',
+    'return_tensor',
+    'return_token_type_ids',
+    'return_attention_mask',
+  ] satisfies (keyof TokenizerCallOptions)[],
+  unused: {
+    verbose: 'any',
+    stride: [0],
+    is_split_into_words: [false],
+    return_overflowing_tokens: [false],
+    return_special_tokens_mask: [false],
+    return_offsets_mapping: [false],
+    return_length: [false],
+    pad_to_multiple_of: [],
+  },
+};
+
 /** Options of `decode`. */
 export interface DecodeOptions {
   /** Leave special tokens out. Default false. */
@@ -31,6 +58,12 @@ export interface DecodeOptions {
   /** Take spaces before punctuation away; ignored for BPE vocabularies, as in transformers 5. Default: the tokenizer's. */
   clean_up_tokenization_spaces?: boolean | null;
 }
+
+/** Options of `decode`, for checking. */
+export const DECODE_RULES: OptionRules = {
+  known: ['skip_special_tokens', 'clean_up_tokenization_spaces'] satisfies (keyof DecodeOptions)[],
+  unused: { spaces_between_special_tokens: 'any', use_source_tokenizer: [false] },
+};
 
 /** Options of `apply_chat_template`; what else is given is seen by the template under its name. */
 export interface ChatTemplateOptions {

@@ -218,8 +218,8 @@ describe('files', () => {
   });
 
   it('must be JSON objects', () => {
-    expect(messageOf(() => GenerationConfig.from_json('{', 'there.json'))).toBe(
-      "It looks like the config file at 'there.json' is not a valid JSON file.",
+    expect(messageOf(() => GenerationConfig.from_json('{', 'there.json'))).toMatch(
+      /^It looks like the config file at 'there.json' is not a valid JSON file: found .*download it/,
     );
     expect(messageOf(() => GenerationConfig.from_json('[]', 'there.json'))).toBe(
       'Not a JSON object [there.json]',

@@ -387,12 +387,13 @@ describe('prompts', () => {
     [
       'a mask of another shape',
       { input_ids: [1, 2], attention_mask: [1] },
-      'Expected the shape of input_ids, [1, 2] for attention_mask but received [1, 1] of type string',
+      'attention_mask has another shape than input_ids: expected [1, 2], found [1, 1]. ' +
+        'Pass both as one call of the tokenizer gave them.',
     ],
     [
       'a row that is all padding',
       { input_ids: [1, 2], attention_mask: [0, 0] },
-      'Expected at least one 1 in row 0 for attention_mask but received none of type string',
+      'Row 0 of attention_mask is all padding: expected at least one 1',
     ],
     [
       'a configuration that is none',
