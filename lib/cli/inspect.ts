@@ -11,6 +11,10 @@ import {
 import { addLoadOptions, type LoadFlags, loadOptions } from './options.js';
 import { packageVersion } from './package.js';
 
+function count(n: number): string {
+  return n >= 1e9 ? `${(n / 1e9).toFixed(2)} G` : `${(n / 1e6).toFixed(1)} M`;
+}
+
 function gigabytes(bytes: number): string {
   return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
@@ -58,7 +62,7 @@ function showModel(config: PretrainedConfig, devices: DeviceInfo[], flags: LoadF
     ],
     ['vocabulary', `${config.vocab_size} ids`],
     ['context', `${config.max_position_embeddings} tokens, rope ${config.rope.rope_type}`],
-    ['parameters', `${(estimateMemory(config, dtype, dtype).parameters / 1e6).toFixed(1)} M`],
+    ['parameters', count(estimateMemory(config, dtype, dtype).parameters)],
   ]);
   for (const device of devices) {
     const cuda = device.name.startsWith('cuda');
@@ -66,10 +70,11 @@ function showModel(config: PretrainedConfig, devices: DeviceInfo[], flags: LoadF
     const cache = cuda ? compute : 'float32';
     const { weightBytes, cacheBytesPerToken } = estimateMemory(config, compute, cache);
     const context = Math.floor((device.memoryFree - weightBytes) / cacheBytesPerToken);
+    const half = compute === 'float32' ? '; --dtype float16 halves the weights' : '';
     const fits =
       context > 0
         ? `fits; room for ${Math.min(context, config.max_position_embeddings)} tokens of one sequence`
-        : `does not fit: ${gigabytes(weightBytes - device.memoryFree)} too much`;
+        : `does not fit: ${gigabytes(weightBytes - device.memoryFree)} too much${half}`;
     console.log(
       `\non ${device.name} in ${compute}: weights ${gigabytes(weightBytes)}, cache ${gigabytes(cacheBytesPerToken * 1024)} per 1,024 tokens (${cache})\n  ${fits}`,
     );

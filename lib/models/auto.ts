@@ -8,7 +8,8 @@ import { Engine } from '../native/engine.js';
 import { MODEL_RULES } from '../pretrained-options.js';
 import { autoDType, nativeConfig, parseDType, weightSources } from './architecture.js';
 import { PretrainedConfig } from './config.js';
-import { type DeviceMap, type MaxMemory, resolveDeviceMap } from './device-map.js';
+import { type DeviceMap, devicesFor, type MaxMemory, resolveDeviceMap } from './device-map.js';
+import { requireMemory } from './memory.js';
 import { PreTrainedModel } from './model.js';
 
 /** dtype as users may write it; 'auto' is what the checkpoint stores (float16 for float32 on CUDA). */
@@ -134,9 +135,11 @@ export class AutoModelForCausalLM {
     }
     const dtype = requested === 'auto' ? autoDType(checkpoint, config, cuda) : requested;
     const generation_config = await defaultGeneration(folder, config);
+    const sources = weightSources(config, checkpoint);
+    requireMemory(config, dtype, placement, devicesFor(placement[0]?.device ?? 'cpu'));
     const engine = await Engine.load({
       config: nativeConfig(config, dtype, cacheTokens(options.cache_tokens)),
-      sources: weightSources(config, checkpoint),
+      sources,
       placement,
       threads,
       onProgress: progress_callback

@@ -62,7 +62,7 @@ function normalise(device: string | number): string {
 }
 
 /** Devices of the addon that a device's name belongs to. */
-function devicesFor(device: string): DeviceInfo[] {
+export function devicesFor(device: string): DeviceInfo[] {
   return loadAddon(device.startsWith('cuda-emulated') ? 'komt_emulated' : 'komt').devices();
 }
 

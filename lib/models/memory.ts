@@ -1,4 +1,5 @@
-import type { ComputeDType } from '../native/addon.js';
+import { OutOfMemoryError } from '../errors.js';
+import type { ComputeDType, DeviceInfo, NativePlacement } from '../native/addon.js';
 import { expectedShape, wantedTensors } from './architecture.js';
 import type { PretrainedConfig } from './config.js';
 
@@ -47,4 +48,39 @@ export function layerMemory(
     else memory.layers[layer] = (memory.layers[layer] as number) + bytes;
   }
   return memory;
+}
+
+/**
+ * Refuses a model before anything is read that the engine would refuse only after minutes of reading.
+ * @throws {OutOfMemoryError} naming the first device whose free memory is less than its weights
+ */
+export function requireMemory(
+  config: PretrainedConfig,
+  dtype: ComputeDType,
+  placement: readonly NativePlacement[],
+  devices: readonly DeviceInfo[],
+): void {
+  const { layers, first, last } = layerMemory(config, dtype);
+  let layer = 0;
+  for (const run of placement) {
+    const end = layer + run.layers;
+    let bytesNeeded = layers.slice(layer, end).reduce((a, b) => a + b, 0);
+    if (layer === 0) bytesNeeded += first;
+    if (end === layers.length) bytesNeeded += last;
+    layer = end;
+    const bytesFree = devices.find((device) => device.name === run.device)?.memoryFree;
+    if (bytesFree === undefined || bytesNeeded <= bytesFree) continue;
+    const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
+    throw new OutOfMemoryError(`The model does not fit on ${run.device}`, {
+      subject: 'device_map',
+      expected: `${gigabytes(bytesNeeded)} free for the weights in ${dtype}`,
+      found: gigabytes(bytesFree),
+      bytesNeeded,
+      bytesFree,
+      remedy:
+        dtype === 'float32'
+          ? `dtype: 'float16' needs ${gigabytes(bytesNeeded / 2)}.`
+          : 'Use a device with more memory, or a smaller model.',
+    });
+  }
 }

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../temporary-folder.js';
 
 const root = path.resolve(import.meta.dirname, '../..');
 const pairs: { instruction: string; response: string }[] = JSON.parse(
@@ -86,11 +87,19 @@ describe('komt generate', () => {
     const verbose = await komt(['generate', '--verbose', '--model', './no-such-folder', 'x']);
     expect(verbose.stderr).toMatch(/\n\s+at /);
   });
+  it('ends quietly when nobody reads on', async () => {
+    const { stderr, code } = await komt(['generate', '--greedy', pair.instruction], {
+      onOutput: (_, child) => child.stdout?.destroy(),
+    });
+    expect(stderr).toBe('');
+    expect(code).toBe(0);
+  });
   it('exits with 2 for wrong usage', async () => {
     expect((await komt(['generate', '--top-p', '1.5', 'x'])).code).toBe(2);
     expect((await komt(['generate', '--no-such-flag', 'x'])).code).toBe(2);
     expect((await komt(['generate'], { input: '' })).code).toBe(2);
     expect((await komt(['no-such-command'])).code).toBe(2);
+    expect((await komt(['generate', ' '])).stderr).toMatch(/The prompt is empty/);
   });
   it('ends with 130 on Ctrl-C', async () => {
     let sent = false;
@@ -144,6 +153,30 @@ describe('komt inspect', () => {
     const { stdout } = await komt(['inspect', '--model', path.join(root, 'models/komt-tiny')]);
     expect(stdout).toMatch(/parameters +2\.3 M/);
     expect(stdout).toMatch(/weights 4\.6 MB/);
+  });
+});
+
+describe('komt inspect of a large model', () => {
+  it('knows from config.json what does not fit, and what would help', async () => {
+    const config = {
+      architectures: ['LlamaForCausalLM'],
+      model_type: 'llama',
+      hidden_size: 16_384,
+      intermediate_size: 53_248,
+      num_hidden_layers: 126,
+      num_attention_heads: 128,
+      num_key_value_heads: 8,
+      vocab_size: 128_256,
+      torch_dtype: 'float32',
+    };
+    const folder = temporaryFolder();
+    folder.write('config.json', JSON.stringify(config));
+    const { stdout } = await komt(['inspect', '--model', folder.path]);
+    expect(stdout).toMatch(/parameters +405\.85 G/);
+    expect(stdout).toMatch(
+      /on cpu in float32: weights 1623\.41 GB, cache 1\.06 GB per 1,024 tokens/,
+    );
+    expect(stdout).toMatch(/does not fit: .* too much; --dtype float16 halves the weights/);
   });
 });
 
