@@ -10,6 +10,7 @@ import {
   type GenerationFields,
   isGenerationField,
   isNeutral,
+  NEUTRAL_FIELDS,
 } from './generation-fields.js';
 import { toList } from './logits-processor-list.js';
 import { CALL_OPTIONS, type GenerateOptions } from './options.js';
@@ -60,8 +61,9 @@ function fieldsOf(options: GenerateOptions): Record<string, unknown> {
     if (value === undefined) continue;
     if (isGenerationField(name)) fields[name] = value;
     else if ((CALL_OPTIONS as readonly string[]).includes(name) || isNeutral(name, value)) continue;
-    // A tokenizer's result is spread into the options, methods included.
-    else if (typeof value !== 'function') unused.push(name);
+    else if (Object.hasOwn(NEUTRAL_FIELDS, name)) throw unknownField(name);
+    // A tokenizer's result is spread into the options, its method included.
+    else if (name !== 'to' || typeof value !== 'function') unused.push(name);
   }
   if (unused.length > 0) {
     const names = unused.map((name) => `'${name}'`).join(', ');
@@ -71,7 +73,10 @@ function fieldsOf(options: GenerateOptions): Record<string, unknown> {
         'generate arguments will also show up in this list)',
       {
         subject: unused[0],
-        remedy: `Did you mean \`${nearestName(unused[0] as string, all)}\`?`,
+        remedy:
+          unused[0] === 'assistant_model'
+            ? 'For speculation without a draft model there is `prompt_lookup_num_tokens`.'
+            : `Did you mean \`${nearestName(unused[0] as string, all)}\`?`,
       },
     );
   }

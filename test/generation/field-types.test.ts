@@ -68,6 +68,13 @@ describe('arguments of generate are refused', () => {
     await expect(run(options)).rejects.toBeInstanceOf(InvalidArgumentError);
   });
 
+  it('that nobody reads, functions too', async () => {
+    await expect(run({ logits_procesor: () => [] })).rejects.toThrow('`logits_processor`');
+    await expect(run({ assistant_model: () => {} })).rejects.toThrow('prompt_lookup_num_tokens');
+    await expect(run({ penalty_alpha: 0.6 })).rejects.toThrow('`penalty_alpha` is not supported');
+    await expect(run({ to: () => {} })).resolves.toBeInstanceOf(Tensor);
+  });
+
   it('as ids in place of options', async () => {
     const ids = new Tensor('int64', [1, 5], [1, 2]);
     const call = (options: unknown) => generate(hashModel(), options as GenerateOptions);
