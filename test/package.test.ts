@@ -1,0 +1,78 @@
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { beforeAll, describe, expect, it } from 'vitest';
+
+const root = path.resolve(import.meta.dirname, '..');
+const json = (file: string) => JSON.parse(readFileSync(path.join(root, file), 'utf8'));
+
+/** What `npm publish` would publish; dist/ as it lies there. */
+let files: Set<string>;
+let bytes: number;
+beforeAll(async () => {
+  const { stdout } = await promisify(execFile)(
+    'npm',
+    ['pack', '--dry-run', '--json', '--ignore-scripts'],
+    { cwd: root, shell: process.platform === 'win32' },
+  );
+  const listed = JSON.parse(stdout);
+  // An array until npm 11, an object of packages after it.
+  const [pack] = Object.values(listed) as [{ files: { path: string }[]; size: number }];
+  files = new Set(pack.files.map((file) => file.path));
+  bytes = pack.size;
+});
+
+describe('the package', () => {
+  it('holds nothing but what a user needs', () => {
+    const foreign = /^(test|bench|build|node_modules|\.)|emulator|fixtures|\.tgz$|\.py$/;
+    expect([...files].filter((file) => foreign.test(file))).toEqual([]);
+    expect(bytes).toBeLessThan(6e6);
+  });
+
+  it('holds every entry that package.json names', () => {
+    const entries: string[] = [];
+    const walk = (value: unknown): void => {
+      if (typeof value === 'string') entries.push(path.posix.normalize(value));
+      else for (const inner of Object.values(value as object)) walk(inner);
+    };
+    const { main, module, types, bin, exports } = json('package.json');
+    walk([main, module, types, bin, exports]);
+    expect(entries.filter((file) => !files.has(file))).toEqual([]);
+  });
+
+  it('holds every source that its addon is built from, and what these include', () => {
+    const sources = Object.values(json('native/sources.json') as Record<string, string[]>).flat();
+    expect(sources.filter((file) => !files.has(file))).toEqual([]);
+    const missing: string[] = [];
+    for (const file of files) {
+      if (!/\.(cpp|h|cu|cuh)$/.test(file)) continue;
+      for (const [, name] of readFileSync(path.join(root, file), 'utf8').matchAll(
+        /^\s*#include "([^"]+)"/gm,
+      )) {
+        const places = [path.dirname(file), 'native', 'native/addon', 'cuda'];
+        const found = places.some((place) => files.has(path.posix.join(place, name as string)));
+        if (!found && !name?.startsWith('emulator/')) missing.push(`${file}: ${name}`);
+      }
+    }
+    expect(missing).toEqual([]);
+  });
+
+  it('holds what README.md links to, outside of what is measured and developed', () => {
+    const links = [
+      ...readFileSync(path.join(root, 'README.md'), 'utf8').matchAll(/\]\(([^)#]+)\)/g),
+    ];
+    const local = links.map(([, link]) => link as string).filter((link) => !/^https?:/.test(link));
+    const missing = local.filter((link) => !files.has(link) && !/^(bench|CONTRIBUTING)/.test(link));
+    expect(local.length).toBeGreaterThan(0);
+    expect(missing).toEqual([]);
+    expect(files).toContain('examples/model-card.ts');
+  });
+
+  it('exports no helpers of its own', async () => {
+    const names = Object.keys(await import('../lib/index.js'));
+    expect(names).toContain('AutoModelForCausalLM');
+    const internal = /^(invalidArgument|throwIfAborted|plainOutput|stackRows|chosenLogprob)$/;
+    expect(names.filter((name) => internal.test(name))).toEqual([]);
+  });
+});
