@@ -1,4 +1,4 @@
-import { invalidArgument } from './errors.js';
+import { InvalidArgumentError, invalidArgument } from './errors.js';
 
 /** Element types a {@link Tensor} can hold, under PyTorch's names. */
 export type TensorType = 'float32' | 'int32' | 'int64' | 'uint8' | 'bool';
@@ -117,7 +117,11 @@ export class Tensor implements Iterable<Tensor | number> {
       const range = ranges[d] ?? [0, null];
       const isBound = (x: unknown) => x === null || Number.isInteger(x);
       if (!Array.isArray(range) || range.length !== 2 || !range.every(isBound)) {
-        throw invalidArgument('slice', 'null or [start, end] for each dimension', range);
+        throw new InvalidArgumentError('slice takes null or [start, end] for each dimension', {
+          subject: 'slice',
+          found: range,
+          remedy: 'Write slice([n, null]) for everything from n on, at(n) for one element.',
+        });
       }
       const [start, end] = range as [number | null, number | null];
       const clamp = (x: number) => Math.min(Math.max(x < 0 ? x + n : x, 0), n);

@@ -36,6 +36,9 @@ describe('slice', () => {
 
   it('refuses what is no range', () => {
     expect(() => matrix.slice(1 as unknown as null)).toThrow(InvalidArgumentError);
+    expect(() => matrix.slice(1 as unknown as null)).toThrow(
+      /found 1\. Write slice\(\[n, null\]\)/,
+    );
     expect(() => matrix.slice([0.5, null])).toThrow(/\[start, end\]/);
     expect(() => matrix.slice(null, null, null)).toThrow(/at most 2 ranges/);
   });

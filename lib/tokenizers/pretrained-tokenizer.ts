@@ -117,7 +117,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
 
   /** Encodes; what calling the tokenizer runs. */
   _call(text: Texts, options: TokenizerCallOptions = {}): BatchEncoding {
-    checkOptions('The tokenizer', options, CALL_RULES);
+    checkOptions('tokenizer()', options, CALL_RULES);
     const single = typeof text === 'string';
     const texts: readonly unknown[] = typeof text === 'string' ? [text] : text;
     if (!Array.isArray(texts)) throw invalidArgument('text', 'a string or a list of strings', text);
