@@ -152,8 +152,8 @@ export class AbortError extends KomtError {
  * Throws {@link AbortError} if the signal has fired.
  * @throws InvalidArgumentError for what is no AbortSignal
  */
-export function throwIfAborted(signal: AbortSignal | undefined): void {
-  if (signal === undefined) return;
+export function throwIfAborted(signal: AbortSignal | null | undefined): void {
+  if (signal === undefined || signal === null) return;
   // By its shape: signals of polyfills and of other realms are as good.
   if (typeof signal?.aborted !== 'boolean' || typeof signal.addEventListener !== 'function') {
     throw invalidArgument('signal', 'an AbortSignal', signal);

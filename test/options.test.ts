@@ -29,6 +29,11 @@ describe('options of from_pretrained', () => {
     [{ use_auth_token: 'x' }, /`token`/],
     [{ load_in_4bit: true }, /`load_in_4bit` of .* is not supported.*float16/],
     [{ quantization_config: { load_in_8bit: true } }, /`quantization_config` of .* not supported/],
+    [{ revision: 5 }, /a text for revision but received 5 of type number/],
+    [{ cache_dir: 5 }, /a text for cache_dir/],
+    [{ progress_callback: 'bar' }, /a function for progress_callback but received bar/],
+    [{ config: { hidden_size: 8 } }, /a PretrainedConfig.* for config/],
+    [{ signal: 5 }, /an AbortSignal for signal/],
     [{ force_download: true }, /`force_download` of .* is not supported/],
   ])('%j is refused', async (options, message) => {
     expect(await refusal(() => load(options))).toMatch(message);

@@ -93,8 +93,15 @@ export async function resolveModelDir(idOrPath: string, options: HubOptions = {}
   if (typeof idOrPath !== 'string' || idOrPath === '') {
     throw invalidArgument('the model', 'a folder or a repository id', idOrPath);
   }
-  const { signal, patterns, use_safetensors } = options;
+  const { signal, patterns, use_safetensors, progress_callback } = options;
   throwIfAborted(signal);
+  for (const name of ['revision', 'cache_dir', 'subfolder'] as const) {
+    const value: unknown = options[name] ?? '';
+    if (typeof value !== 'string') throw invalidArgument(name, 'a text', value);
+  }
+  if (progress_callback != null && typeof progress_callback !== 'function') {
+    throw invalidArgument('progress_callback', 'a function', progress_callback);
+  }
   const subfolder = checkRelative('subfolder', options.subfolder ?? '');
   const local = await localFolder(idOrPath);
   if (local !== undefined) return (await localFolder(join(local, subfolder))) as string;
@@ -115,7 +122,7 @@ export async function resolveModelDir(idOrPath: string, options: HubOptions = {}
   }
   target.token = accessToken(options.token);
   try {
-    return await fromHub(cache, target, wanted, options.progress_callback);
+    return await fromHub(cache, target, wanted, progress_callback);
   } catch (error) {
     if (!(error instanceof ConnectionError)) throw error;
     const why = `${target.endpoint} cannot be reached (${error.found})`;

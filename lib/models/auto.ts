@@ -110,6 +110,9 @@ export class AutoModelForCausalLM {
     const { progress_callback, signal } = options;
     const requested = chosenDType(options);
     const threads = threadCount(options.num_threads);
+    if (options.config != null && !(options.config instanceof PretrainedConfig)) {
+      throw invalidArgument('config', 'a PretrainedConfig, as AutoConfig loads it', options.config);
+    }
     const folder = await resolveModelDir(pretrained_model_name_or_path, options);
     const config = options.config ?? (await PretrainedConfig.from_folder(folder));
     const checkpoint = await openCheckpoint(folder, {
