@@ -1,3 +1,4 @@
+import { type InspectOptions, inspect } from 'node:util';
 import { InvalidArgumentError, invalidArgument } from './errors.js';
 
 /** Element types a {@link Tensor} can hold, under PyTorch's names. */
@@ -11,6 +12,9 @@ export type NestedNumbers = number | NestedNumbers[];
 
 /** Token ids wherever the library takes them: a Tensor, rows, or one row. */
 export type TokenIds = Tensor | readonly (readonly number[])[] | readonly number[];
+
+/** Elements above which `console.log` shows the dimensions alone. */
+const MAX_SHOWN = 1000;
 
 function arrayFor(type: TensorType, size: number): TensorData {
   if (type === 'float32') return new Float32Array(size);
@@ -171,6 +175,12 @@ export class Tensor implements Iterable<Tensor | number> {
   /** For `JSON.stringify`, which knows no BigInt: as {@link tolist}. */
   toJSON(): NestedNumbers {
     return this.tolist();
+  }
+
+  /** What `console.log` shows: plain numbers, whatever the element type. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const elements = this.size <= MAX_SHOWN ? inspect(this.tolist(), options) : '...';
+    return `Tensor(${this.type}, [${this.dims.join(', ')}]) ${elements}`;
   }
 
   /** For code ported from PyTorch: data lives on the host and the engine moves it, so this returns `this`. */

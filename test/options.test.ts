@@ -87,6 +87,14 @@ describe('options of a tokenizer', () => {
   });
 });
 
+it('a conversation must be messages', async () => {
+  const tokenizer = await AutoTokenizer.from_pretrained(KOMT_TINY);
+  const apply = (conversation: unknown) => () => tokenizer.apply_chat_template(conversation as []);
+  expect(await refusal(apply('hello'))).toMatch(/a list of messages.* received hello/);
+  expect(await refusal(apply(['hello']))).toMatch(/a list of messages/);
+  expect(await refusal(apply([]))).toMatch(/empty conversation/);
+});
+
 describe('options of a streamer', () => {
   it('that do not exist are refused', async () => {
     const tokenizer = await AutoTokenizer.from_pretrained(KOMT_TINY);

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { InvalidArgumentError } from '../lib/errors.js';
 import { Tensor } from '../lib/tensor.js';
@@ -42,6 +43,13 @@ describe('slice', () => {
     expect(() => matrix.slice([0.5, null])).toThrow(/\[start, end\]/);
     expect(() => matrix.slice(null, null, null)).toThrow(/at most 2 ranges/);
   });
+});
+
+it('is shown with its dimensions and plain numbers', () => {
+  expect(inspect(matrix)).toBe('Tensor(int64, [2, 4]) [ [ 1, 2, 3, 4 ], [ 5, 6, 7, 8 ] ]');
+  expect(inspect({ a: matrix[0] })).toBe('{ a: Tensor(int64, [4]) [ 1, 2, 3, 4 ] }');
+  const large = new Tensor('float32', new Float32Array(2000), [2000]);
+  expect(inspect(large)).toBe('Tensor(float32, [2000]) ...');
 });
 
 it('becomes JSON, though its data are BigInt', () => {

@@ -356,7 +356,12 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
       tokenizer_kwargs,
       ...variables
     } = options;
-    if (!Array.isArray(conversation) || conversation.length === 0) {
+    const isMessages = (value: unknown): boolean =>
+      Array.isArray(value) && value.every((item) => typeof item === 'object' && item !== null);
+    if (!isMessages(conversation)) {
+      throw invalidArgument('conversation', 'a list of messages, { role, content }', conversation);
+    }
+    if (conversation.length === 0) {
       throw new InvalidArgumentError(
         'Cannot apply chat template to an empty conversation. Provide at least one message.',
       );
