@@ -25,8 +25,10 @@ strip -o "$tree/.node/bin/node" "$node_binary"
 npm run --silent build:ts >/dev/null
 cp -r dist "$tree/"
 find "$tree/dist" \( -name '*.map' -o -name '*.d.ts' -o -name '*.d.cts' \) -delete
-git ls-files -z --cached --others --exclude-standard -- CMakeLists.txt cmake native cuda lib package.json tsconfig.json vitest.config.ts \
-  tools bench test/no-litter.ts test/temporary-folder.ts test/gpu test/kernels test/kernels-js test/backend test/native test/fixtures/goldens |
+git ls-files -z --cached --others --exclude-standard -- \
+  CMakeLists.txt cmake native cuda lib package.json tsconfig.json vitest.config.ts tools bench \
+  test/no-litter.ts test/temporary-folder.ts test/gpu test/kernels test/kernels-js test/backend \
+  test/native test/fixtures/goldens |
   while IFS= read -r -d '' file; do [ -e "$file" ] && printf '%s\0' "$file"; done |
   tar -c --null -T - | tar -x -C "$tree"
 node tools/gpu-pack-modules.mjs "$tree/node_modules"
