@@ -143,6 +143,43 @@ describe('decoding', () => {
     session.dispose();
   });
 
+  it('leaves a sequence as it was when a run on it fails', async () => {
+    const session = engine.openSession();
+    const sequence = session.create();
+    await session.forward([{ sequence, tokens: PROMPT.slice(0, -1), logits: 'none' }]);
+    const run = (limit: number) => {
+      const tokens: number[] = [];
+      return session
+        .decode({
+          rows: [
+            {
+              sequence,
+              tokens: PROMPT.slice(-1),
+              streamHash: 1n,
+              streamLane: 0,
+              max_new_tokens: 12,
+            },
+          ],
+          sampling: GREEDY,
+          eos_token_ids: [],
+          seed: 0n,
+          ask: false,
+          onStep: (step) => {
+            tokens.push(...step.tokens);
+            if (tokens.length === limit) throw new Error('enough');
+          },
+        })
+        .then(() => tokens);
+    };
+    for (const limit of [1, 5, 12]) {
+      await expect(run(limit)).rejects.toThrow('enough');
+      expect(session.length(sequence)).toBe(PROMPT.length - 1);
+    }
+    expect(await run(0)).toEqual(await decodeOne(session, PROMPT, 12, never));
+    expect(session.length(sequence)).toBe(PROMPT.length + 11);
+    session.dispose();
+  });
+
   it('stops within a step when aborted', async () => {
     const session = engine.openSession();
     const controller = new AbortController();
