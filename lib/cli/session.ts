@@ -45,7 +45,7 @@ export class AnswerClock {
   /** Tokens, rate without the prompt's part, time to the first token, and where it ran. */
   summary(model: PreTrainedModel): string {
     const rate = this.#tokens > 1 ? ((this.#tokens - 1) / (this.#last - this.#first)) * 1000 : 0;
-    const devices = [...new Set(model.hf_device_map.map((run) => run.device))].join(' + ');
+    const devices = [...new Set(Object.values(model.hf_device_map))].join(' + ');
     const first = this.#tokens === 0 ? 0 : this.#first - this.#started;
     return `${this.#tokens} tokens, ${rate.toFixed(1)} tokens/s, the first after ${first.toFixed(0)} ms, on ${devices} in ${model.dtype}`;
   }

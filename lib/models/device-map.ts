@@ -3,7 +3,7 @@ import type { ComputeDType, DeviceInfo, NativePlacement } from '../native/addon.
 import { loadAddon } from '../native/load.js';
 import { warnOnce } from '../warnings.js';
 import type { PretrainedConfig } from './config.js';
-import { layerMemory } from './memory.js';
+import { type LayerMemory, layerMemory } from './memory.js';
 
 /**
  * Where a model's layers go:
@@ -152,7 +152,7 @@ export interface Budget {
  */
 export function planLayers(
   budgets: readonly Budget[],
-  memory: { layers: readonly number[]; first: number; last: number },
+  memory: LayerMemory,
   overflow: string,
 ): NativePlacement[] {
   const total = memory.layers.length;
@@ -160,11 +160,12 @@ export function planLayers(
   let layer = 0;
   for (const { device, bytes } of budgets) {
     let room = bytes - (layer === 0 ? memory.first : 0);
+    const end = memory.last + (layer === 0 ? 0 : memory.tied);
     let taken = 0;
     while (layer + taken < total) {
       const size = memory.layers[layer + taken] as number;
       const isLast = layer + taken === total - 1;
-      if (size + (isLast ? memory.last : 0) > room) break;
+      if (size + (isLast ? end : 0) > room) break;
       room -= size;
       taken++;
     }
@@ -211,7 +212,7 @@ function automatic(
         'cpu',
       ).every((run) => run.device !== 'cpu');
     let low = needed / gpus.length;
-    let high = needed;
+    let high = needed + memory.tied;
     if (fits(high)) {
       for (let i = 0; i < 50; i++) {
         const middle = (low + high) / 2;
@@ -225,7 +226,8 @@ function automatic(
   const rest = placement.find((run) => run.device === 'cpu');
   if (rest) {
     const first = layers - rest.layers;
-    const bytes = memory.layers.slice(first).reduce((a, b) => a + b, memory.last);
+    const end = memory.last + (first > 0 ? memory.tied : 0);
+    const bytes = memory.layers.slice(first).reduce((a, b) => a + b, end);
     warnOnce(
       `The model needs ${(needed / 1e9).toFixed(2)} GB, more than the GPUs have free: layers ${first} to ${layers - 1} ` +
         `(${(bytes / 1e9).toFixed(2)} GB) run on the CPU, which reads them from host memory for every token. ` +
@@ -250,4 +252,19 @@ export function resolveDeviceMap(request: PlacementRequest): NativePlacement[] {
     throw invalidArgument('device_map', 'a string, a number or a map', map);
   }
   return fromMap(map, layers);
+}
+
+/** Placement by module, the inverse of a map written by hand. */
+export function moduleMap(placement: readonly NativePlacement[]): Record<string, string> {
+  const [first] = placement;
+  const last = placement.at(-1);
+  if (!first || !last || placement.length === 1) return { '': first?.device ?? 'cpu' };
+  const map: Record<string, string> = { 'model.embed_tokens': first.device };
+  let layer = 0;
+  for (const { device, layers } of placement) {
+    for (const end = layer + layers; layer < end; layer++) map[`model.layers.${layer}`] = device;
+  }
+  map['model.norm'] = last.device;
+  map.lm_head = last.device;
+  return map;
 }

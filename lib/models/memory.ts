@@ -34,19 +34,28 @@ export function estimateMemory(
   return { parameters, weightBytes, cacheBytesPerToken };
 }
 
-/** Weight bytes by layer, and those of what goes with the first (embedding) and last layer (norm, lm_head). */
-export function layerMemory(
-  config: PretrainedConfig,
-  dtype: ComputeDType,
-): { layers: number[]; first: number; last: number } {
-  const memory = { layers: new Array<number>(config.num_hidden_layers).fill(0), first: 0, last: 0 };
+/** Weight bytes of a model's parts, by where they have to lie. */
+export interface LayerMemory {
+  layers: readonly number[];
+  /** With the first layer: the embedding. */
+  first: number;
+  /** With the last one: norm and lm_head. */
+  last: number;
+  /** With the last one too, where the first is on another device: the embedding that is the lm_head. */
+  tied: number;
+}
+
+export function layerMemory(config: PretrainedConfig, dtype: ComputeDType): LayerMemory {
+  const layers = new Array<number>(config.num_hidden_layers).fill(0);
+  const memory = { layers, first: 0, last: 0, tied: 0 };
   for (const { slot, layer, name } of wantedTensors(config)) {
     const shape = expectedShape(config, slot);
     const bytes = shape.reduce((a, b) => a * b, 1) * (shape.length === 2 ? BYTES[dtype] : 4);
     if (slot === 'embed_tokens') memory.first += bytes;
     else if (!name.includes('.layers.')) memory.last += bytes;
-    else memory.layers[layer] = (memory.layers[layer] as number) + bytes;
+    else layers[layer] = (layers[layer] as number) + bytes;
   }
+  if (config.tie_word_embeddings) memory.tied = memory.first;
   return memory;
 }
 
@@ -60,13 +69,13 @@ export function requireMemory(
   placement: readonly NativePlacement[],
   devices: readonly DeviceInfo[],
 ): void {
-  const { layers, first, last } = layerMemory(config, dtype);
+  const { layers, first, last, tied } = layerMemory(config, dtype);
   let layer = 0;
   for (const run of placement) {
     const end = layer + run.layers;
     let bytesNeeded = layers.slice(layer, end).reduce((a, b) => a + b, 0);
     if (layer === 0) bytesNeeded += first;
-    if (end === layers.length) bytesNeeded += last;
+    if (end === layers.length) bytesNeeded += last + (layer === 0 ? 0 : tied);
     layer = end;
     const bytesFree = devices.find((device) => device.name === run.device)?.memoryFree;
     if (bytesFree === undefined || bytesNeeded <= bytesFree) continue;

@@ -24,6 +24,7 @@ import type { Engine } from '../native/engine.js';
 import { Tensor, type TokenIds } from '../tensor.js';
 import type { PreTrainedTokenizer } from '../tokenizers/index.js';
 import type { PretrainedConfig } from './config.js';
+import { moduleMap } from './device-map.js';
 
 /** What a loader hands to {@link PreTrainedModel}. */
 export interface PreTrainedModelInit {
@@ -55,8 +56,11 @@ export class PreTrainedModel extends Callable implements GenerationModel {
   generation_config: GenerationConfig;
   /** Type of the matrices. */
   readonly dtype: ComputeDType;
-  /** Runs of layers and the devices they are on. */
-  readonly hf_device_map: readonly NativePlacement[];
+  /**
+   * Where each module is, as transformers has it: `{ '': device }` on one device, else the embedding,
+   * every layer, norm and lm_head by name.
+   */
+  readonly hf_device_map: Readonly<Record<string, string>>;
   readonly name_or_path: string;
   readonly #engine: Engine;
 
@@ -65,14 +69,14 @@ export class PreTrainedModel extends Callable implements GenerationModel {
     this.config = init.config;
     this.generation_config = init.generation_config;
     this.dtype = init.dtype;
-    this.hf_device_map = init.placement;
+    this.hf_device_map = moduleMap(init.placement);
     this.name_or_path = init.name_or_path;
     this.#engine = init.engine;
   }
 
   /** Device of the first layer, such as 'cpu' or 'cuda:0'. */
   get device(): string {
-    return this.hf_device_map[0]?.device ?? 'cpu';
+    return Object.values(this.hf_device_map)[0] as string;
   }
 
   /** For code ported from PyTorch: models here are always in evaluation mode. */

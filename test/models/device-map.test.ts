@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PretrainedConfig } from '../../lib/models/config.js';
-import { planLayers, resolveDeviceMap } from '../../lib/models/device-map.js';
+import { moduleMap, planLayers, resolveDeviceMap } from '../../lib/models/device-map.js';
 import { GOLDENS } from '../engine/helpers.js';
 
 let config: PretrainedConfig;
@@ -14,7 +14,7 @@ afterAll(() => {
 });
 
 describe('planLayers', () => {
-  const memory = { layers: [10, 10, 10, 10], first: 5, last: 5 };
+  const memory = { layers: [10, 10, 10, 10], first: 5, last: 5, tied: 0 };
   it('puts everything on one device where it fits', () => {
     expect(planLayers([{ device: 'a', bytes: 50 }], memory, 'cpu')).toEqual([
       { device: 'a', layers: 4 },
@@ -30,6 +30,22 @@ describe('planLayers', () => {
       { device: 'b', layers: 2 },
     ]);
   });
+  it('counts tied embeddings on both ends of a split model, and once on a whole one', () => {
+    const tied = { layers: [10, 10, 10, 10], first: 5, last: 1, tied: 5 };
+    expect(planLayers([{ device: 'a', bytes: 46 }], tied, 'cpu')).toEqual([
+      { device: 'a', layers: 4 },
+    ]);
+    const budgets = (last: number) => [
+      { device: 'a', bytes: 25 },
+      { device: 'b', bytes: last },
+    ];
+    expect(planLayers(budgets(26), tied, 'cpu').map((run) => run.device)).toEqual(['a', 'b']);
+    expect(planLayers(budgets(25), tied, 'cpu').map((run) => run.device)).toEqual([
+      'a',
+      'b',
+      'cpu',
+    ]);
+  });
   it('leaves to the CPU what fits nowhere, and skips a device too small for a layer', () => {
     const budgets = [
       { device: 'a', bytes: 12 },
@@ -39,6 +55,24 @@ describe('planLayers', () => {
       { device: 'b', layers: 3 },
       { device: 'cpu', layers: 1 },
     ]);
+  });
+});
+
+describe('moduleMap', () => {
+  it('names every module of a split model, and the one device of a whole one', () => {
+    expect(moduleMap([{ device: 'cpu', layers: 3 }])).toEqual({ '': 'cpu' });
+    const map = moduleMap([
+      { device: 'cuda:0', layers: 2 },
+      { device: 'cpu', layers: 1 },
+    ]);
+    expect(map).toEqual({
+      'model.embed_tokens': 'cuda:0',
+      'model.layers.0': 'cuda:0',
+      'model.layers.1': 'cuda:0',
+      'model.layers.2': 'cpu',
+      'model.norm': 'cpu',
+      lm_head: 'cpu',
+    });
   });
 });
 
