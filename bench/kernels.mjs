@@ -59,7 +59,8 @@ const NORMALS = Float32Array.from(
   () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()),
 );
 
-function run(gpu) {
+/** `save` gets all results so far after each group, so that a run cut short keeps what it has. */
+function run(gpu, save) {
   const results = [];
   let copyRate = 0;
   let productRate = 0;
@@ -286,16 +287,17 @@ function run(gpu) {
       body(model);
       for (const resource of kept) resource.dispose();
       kept = [];
+      save({ device: gpu.properties, copyRate, productRate, results });
     }
   }
-  return { device: gpu.properties, copyRate, productRate, results };
 }
 
 const gpu = open();
 if (gpu) {
   try {
-    const result = run(gpu);
-    if (options.json) writeFileSync(options.json, `${JSON.stringify(result, null, 1)}\n`);
+    run(gpu, (results) => {
+      if (options.json) writeFileSync(options.json, `${JSON.stringify(results, null, 1)}\n`);
+    });
   } finally {
     gpu.dispose();
   }
