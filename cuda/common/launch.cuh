@@ -18,9 +18,11 @@ struct LaunchConfig {
   bool programmatic_dependent_launch = false;
 };
 
-// A kernel may use this much dynamic shared memory without asking (CUDA C++ Programming Guide,
-// "Shared Memory" of each compute capability); launch() asks for whatever lies above it.
-inline constexpr std::size_t kDefaultSharedLimit = 48 * 1024;
+// launch() opts in to dynamic shared memory above this. A kernel may use 48 KB without asking, but of
+// static and dynamic memory together (CUDA C++ Programming Guide, "Shared Memory" of each compute
+// capability), and the static part isn't known here: 16 KB are left for it. Asking for less than the
+// default is allowed.
+inline constexpr std::size_t kUnaskedDynamicShared = 32 * 1024;
 
 // An attribute of the current device.
 inline cudaError_t device_attribute(int* value, cudaDeviceAttr attribute) {
@@ -58,7 +60,7 @@ inline cudaError_t may_overlap(const void* kernel, bool* answer) {
 template <class... Params, class... Args>
 cudaError_t launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&... args) {
   static_assert(sizeof...(Params) == sizeof...(Args), "launch: one argument for each parameter");
-  if (config.dynamic_shared_bytes > kDefaultSharedLimit) {
+  if (config.dynamic_shared_bytes > kUnaskedDynamicShared) {
     const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                                    cudaFuncAttributeMaxDynamicSharedMemorySize,
                                                    static_cast<int>(config.dynamic_shared_bytes));

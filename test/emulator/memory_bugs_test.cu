@@ -55,6 +55,39 @@ TEST(a_write_behind_dynamic_shared_memory_is_reported) {
   EXPECT_REPORT(kOutOfBounds, "");
 }
 
+template <bool kBug>
+__global__ void __launch_bounds__(32) static_and_dynamic_kernel(int* out) {
+  KOMT_DYN_SHARED(raw);
+  KOMT_SHARED(int, values, [32]);
+  values[threadIdx.x] = 7;
+  raw[threadIdx.x] = 7;
+  __syncthreads();
+  out[threadIdx.x] = values[31 - threadIdx.x] + raw[31 - threadIdx.x];
+}
+
+cudaError_t launch_without_opt_in(void (*kernel)(int*), std::size_t dynamic_bytes, int* out) {
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(1);
+  config.blockDim = dim3(32);
+  config.dynamicSmemBytes = dynamic_bytes;
+  return cudaLaunchKernelEx(&config, kernel, out);
+}
+
+// 128 bytes of static memory count as 1,024 in front of dynamic memory of that alignment.
+TEST(static_and_dynamic_shared_memory_have_one_limit) {
+  constexpr std::size_t kLimit = 48 * 1024;
+  DeviceBuffer<int> out(32);
+  EXPECT_OK(launch_without_opt_in(static_and_dynamic_kernel<true>, kLimit - 1024, out.get()));
+  EXPECT_EQ(out.download()[5], 14);
+  EXPECT_OK(launch_without_opt_in(static_and_dynamic_kernel<true>, kLimit, out.get()));
+  EXPECT_REPORT(kMisuse, "device refuses");
+  EXPECT_OK(launch_without_opt_in(static_and_dynamic_kernel<true>, kLimit - 1008, out.get()));
+  EXPECT_REPORT(kMisuse, "device refuses");
+  EXPECT_OK(launch(static_and_dynamic_kernel<false>,
+                   {.grid = 1, .block = 32, .dynamic_shared_bytes = kLimit}, out.get()));
+  EXPECT_EQ(out.download()[5], 14);
+}
+
 __global__ void __launch_bounds__(32) read_kernel(const float* in, float* out, int offset) {
   out[threadIdx.x] = in[static_cast<int>(threadIdx.x) + offset];
 }

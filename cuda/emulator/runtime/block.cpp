@@ -115,7 +115,7 @@ void Block::prepare(const KernelLaunch& launch, uint3 index) {
   for (Barrier& barrier : barriers_) {
     if (barrier.arrived != 0) barrier = Barrier{};
   }
-  shared_.reset(launch.dynamic_shared_bytes);
+  shared_.reset(launch.dynamic_shared_bytes, launch.shared_limit);
   const std::uint64_t seed = settings().seed;
   schedule_ = seed == 0       ? Schedule::kInOrder
               : seed % 2 == 1 ? Schedule::kPriorities

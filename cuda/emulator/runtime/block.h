@@ -30,6 +30,7 @@ struct KernelLaunch {
   dim3 grid;
   dim3 block;
   std::size_t dynamic_shared_bytes = 0;
+  std::size_t shared_limit = 0;  // of static and dynamic together
   int device = 0;
   bool programmatic = false;      // may start before its predecessor has ended
   std::uint64_t sequence = 0;     // since the seed was set

@@ -140,7 +140,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
   *properties = {};
   std::snprintf(properties->name, sizeof(properties->name), "komt CUDA emulator %d", index);
   properties->totalGlobalMem = device(index).memory_limit;
-  properties->sharedMemPerBlock = kMaxStaticShared;
+  properties->sharedMemPerBlock = kDefaultBlockShared;
   properties->regsPerBlock = 65536;
   properties->warpSize = 32;
   properties->maxThreadsPerBlock = 1024;
@@ -166,7 +166,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int ind
   switch (attribute) {
     case cudaDevAttrMaxThreadsPerBlock: *value = 1024; return cudaSuccess;
     case cudaDevAttrMaxSharedMemoryPerBlock:
-      *value = static_cast<int>(kMaxStaticShared);
+      *value = static_cast<int>(kDefaultBlockShared);
       return cudaSuccess;
     case cudaDevAttrWarpSize: *value = 32; return cudaSuccess;
     case cudaDevAttrMultiProcessorCount: *value = kMultiprocessors; return cudaSuccess;

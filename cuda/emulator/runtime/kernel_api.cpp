@@ -24,11 +24,17 @@ SharedLimits& shared_limits() {
   return *limits;
 }
 
-std::size_t dynamic_shared_limit(const void* kernel) {
+struct SharedLimit {
+  std::size_t dynamic;
+  std::size_t total;  // with the static arrays, known only to the blocks that run
+};
+
+SharedLimit shared_limit(const void* kernel) {
   SharedLimits& limits = shared_limits();
   const std::lock_guard lock(limits.mutex);
   const auto found = limits.opted_in.find(kernel);
-  return found != limits.opted_in.end() ? found->second : kMaxStaticShared;
+  if (found == limits.opted_in.end()) return {kDefaultBlockShared, kDefaultBlockShared};
+  return {found->second, kMaxBlockShared};
 }
 
 bool is_valid_shape(dim3 grid, dim3 block) {
@@ -61,9 +67,8 @@ cudaError_t enqueue_kernel(const cudaLaunchConfig_t& config, const void* kernel,
   if (!is_valid_shape(config.gridDim, config.blockDim)) {
     return remember(cudaErrorInvalidConfiguration);
   }
-  if (config.dynamicSmemBytes > dynamic_shared_limit(kernel)) {
-    return remember(cudaErrorInvalidValue);
-  }
+  const SharedLimit limit = shared_limit(kernel);
+  if (config.dynamicSmemBytes > limit.dynamic) return remember(cudaErrorInvalidValue);
   if (argument_bytes > 4096) return remember(cudaErrorInvalidValue);
   bool programmatic = false;
   for (unsigned i = 0; i < config.numAttrs; ++i) {
@@ -79,6 +84,7 @@ cudaError_t enqueue_kernel(const cudaLaunchConfig_t& config, const void* kernel,
   launch.grid = config.gridDim;
   launch.block = config.blockDim;
   launch.dynamic_shared_bytes = config.dynamicSmemBytes;
+  launch.shared_limit = limit.total;
   launch.device = stream->device;
   launch.programmatic = programmatic;
   launch.sequence = ++settings().launches;
@@ -107,6 +113,6 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* ke
   *attributes = {};
   attributes->maxThreadsPerBlock = static_cast<int>(kMaxThreads);
   attributes->ptxVersion = 90;
-  attributes->maxDynamicSharedSizeBytes = static_cast<int>(dynamic_shared_limit(kernel));
+  attributes->maxDynamicSharedSizeBytes = static_cast<int>(shared_limit(kernel).dynamic);
   return cudaSuccess;
 }

@@ -15,7 +15,10 @@ namespace komt::emulator {
 namespace {
 
 constexpr std::size_t kGap = 128;
+// Of KOMT_SHARED and KOMT_DYN_SHARED. On a device dynamic memory follows static, whose size is
+// therefore rounded up.
 constexpr std::size_t kStaticAlignment = 128;
+constexpr std::size_t kDynamicAlignment = 1024;
 constexpr unsigned char kGapByte = 0xff;
 
 std::size_t round_up(std::size_t x, std::size_t multiple) {
@@ -51,12 +54,35 @@ void SharedMemory::add(std::size_t begin, std::size_t bytes, const char* name) {
   ranges_.push_back({begin, end, name});
 }
 
-void SharedMemory::reset(std::size_t dynamic_bytes) {
+void SharedMemory::reset(std::size_t dynamic_bytes, std::size_t limit) {
   ++generation_;
   ranges_.clear();
   static_bytes_ = 0;
+  dynamic_bytes_ = dynamic_bytes;
+  limit_ = limit;
   forbid_memory(base_, std::max(used_, std::size_t{1}));
   add(0, dynamic_bytes, "dynamic shared memory");
+}
+
+// A device knows a kernel's static bytes before the launch and refuses it; here they are known when a
+// thread comes by the declaration, so that the block is given up instead.
+void SharedMemory::require_room(const SharedSite& site) {
+  static_bytes_ = round_up(static_bytes_, kStaticAlignment) + site.bytes;
+  if (static_bytes_ > kDefaultBlockShared) {
+    report(Check::kMisuse, kNowhere, "%zu bytes of static shared memory with %s: at most %zu",
+           static_bytes_, site.name, kDefaultBlockShared);
+  }
+  const std::size_t total =
+      dynamic_bytes_ == 0 ? static_bytes_
+                          : round_up(static_bytes_, kDynamicAlignment) + dynamic_bytes_;
+  if (total > limit_) {
+    report(Check::kMisuse, kNowhere,
+           "%zu bytes of dynamic shared memory make %zu with %s and the static arrays before it: a "
+           "device refuses a launch with more than %zu (cudaFuncSetAttribute with "
+           "cudaFuncAttributeMaxDynamicSharedMemorySize raises the limit)",
+           dynamic_bytes_, total, site.name, limit_);
+    current_block->abandon(cudaErrorInvalidValue);
+  }
 }
 
 unsigned char* SharedMemory::place(SharedSite& site) {
@@ -67,11 +93,7 @@ unsigned char* SharedMemory::place(SharedSite& site) {
     placed_in_.resize(id + 64);
   }
   if (placed_in_[id] != generation_) {
-    static_bytes_ += site.bytes;
-    if (static_bytes_ > kMaxStaticShared) {
-      report(Check::kMisuse, kNowhere, "%zu bytes of static shared memory with %s: at most %zu",
-             static_bytes_, site.name, kMaxStaticShared);
-    }
+    require_room(site);
     if (used_ + site.bytes + kStaticAlignment + kGap > kCapacity) {
       current_block->abandon(cudaErrorLaunchOutOfResources);
     }

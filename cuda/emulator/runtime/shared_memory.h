@@ -10,8 +10,10 @@
 
 namespace komt::emulator {
 
-// Per-block limits of sm_90 (CUDA C++ Programming Guide): static, and static plus dynamic.
-inline constexpr std::size_t kMaxStaticShared = 48 * 1024;
+// Per-block limits of sm_90 (CUDA C++ Programming Guide), each of static and dynamic together: for
+// kernels as they are, and for those that opted in to more. Static arrays alone never get more than
+// the first.
+inline constexpr std::size_t kDefaultBlockShared = 48 * 1024;
 inline constexpr std::size_t kMaxBlockShared = 227 * 1024;
 
 class SharedMemory {
@@ -24,8 +26,8 @@ class SharedMemory {
   SharedMemory(const SharedMemory&) = delete;
   SharedMemory& operator=(const SharedMemory&) = delete;
 
-  // A new block: everything NaN, no static arrays yet.
-  void reset(std::size_t dynamic_bytes);
+  // A new block: everything NaN, no static arrays yet. `limit` is the kernel's, of both together.
+  void reset(std::size_t dynamic_bytes, std::size_t limit);
   // Reports what was written into the gaps.
   void check_gaps();
 
@@ -50,10 +52,13 @@ class SharedMemory {
   };
 
   void add(std::size_t begin, std::size_t bytes, const char* name);
+  void require_room(const SharedSite& site);
 
   unsigned char* base_;
   std::size_t used_ = 0;  // end of the last gap
   std::size_t static_bytes_ = 0;
+  std::size_t dynamic_bytes_ = 0;
+  std::size_t limit_ = 0;
   std::uint64_t generation_ = 0;
   std::vector<Range> ranges_;
   std::vector<std::uint64_t> placed_in_;  // by site id: the generation it was last placed in

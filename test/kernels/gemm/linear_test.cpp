@@ -177,6 +177,8 @@ KOMT_KERNEL_TEST(linear_norm_in_front) {
     test_norm<half>(19, k);
     test_norm<bfloat16>(34, k);
   }
+  // The row takes all of the 48 KB that need no opting in, and the norm has static memory beside it.
+  test_norm<half>(3, 24576);
 }
 
 // A vocabulary of results takes more than one turn of every warp.
