@@ -287,6 +287,7 @@ __global__ void __launch_bounds__(Shape<kDim>::kThreads, 1)
   for (int half_row = 0; half_row < 2; ++half_row) {
     const float total = softmax.total(half_row);
     const int row = lane / 4 + half_row * 8;
+    if (row >= place.heads) continue;
     if (lane % 4 == 0) {
       warp_maximum[warp][row] = softmax.maximum[half_row];
       warp_sum[warp][row] = total;
