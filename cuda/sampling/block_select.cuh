@@ -4,6 +4,8 @@
 // Every sum here is of integers, so atomics in any order give one result.
 #pragma once
 
+#include <type_traits>
+
 #include "common/reduce.cuh"
 
 namespace komt::kernels {
@@ -17,12 +19,27 @@ using Amount = unsigned long long;
 
 struct SelectShared {
   static constexpr int kBuckets = 4096;
-  Amount histogram[kBuckets];
+  // Shared memory adds 32-bit integers by itself, 64-bit ones in a loop that tries again: what only
+  // counts has the former.
+  union {
+    Amount amounts[kBuckets];
+    unsigned counts[kBuckets];
+  };
   Amount warp_sums[kSampleWarps];
   Amount before;
   Amount at;
   int bucket;
   int warp_counts[2][kSampleWarps];
+
+  template <class Value>
+  __device__ __forceinline__ Value* histogram() {
+    static_assert(std::is_same_v<Value, Amount> || std::is_same_v<Value, unsigned>);
+    if constexpr (std::is_same_v<Value, Amount>) {
+      return amounts;
+    } else {
+      return counts;
+    }
+  }
 };
 
 // The key at which a cumulative sum passed.
@@ -35,20 +52,20 @@ struct Cut {
 
 // The bucket at which `before` plus the histogram's cumulative sum passes, into shared.bucket (-1:
 // none), with the sum of those below it and its own amount. Ends without a barrier behind the reading
-// of the histogram.
-template <class Passes>
+// of the histogram, which holds the type Value.
+template <class Value, class Passes>
 __device__ __forceinline__ void find_bucket(SelectShared& shared, Amount before, Passes passes) {
   constexpr int kPerThread = SelectShared::kBuckets / kSampleThreads;
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
-  const Amount* mine = shared.histogram + threadIdx.x * kPerThread;
-  Amount sum = 0;
+  const Value* mine = shared.histogram<Value>() + threadIdx.x * kPerThread;
+  Value sum = 0;
 #pragma unroll
   for (int i = 0; i < kPerThread; ++i) sum += mine[i];
-  Amount inclusive = sum;
+  Value inclusive = sum;
 #pragma unroll
   for (int offset = 1; offset < 32; offset *= 2) {
-    const Amount below = __shfl_up_sync(kFullWarp, inclusive, offset);
+    const Value below = __shfl_up_sync(kFullWarp, inclusive, offset);
     if (lane >= offset) inclusive += below;
   }
   if (lane == 31) shared.warp_sums[warp] = inclusive;
@@ -67,29 +84,29 @@ __device__ __forceinline__ void find_bucket(SelectShared& shared, Amount before,
 }
 
 // Over elements i < count in ascending order of key_of(i), the key with which the sum of amount_of(i)
-// first passes. `passes` is monotonic and false of zero. Three passes over the list, by 12, 12 and 8
-// bits of the key.
+// first passes. Amounts are Amount, or unsigned where the sum of all fits. `passes` is monotonic and
+// false of zero. Three passes over the list, by 12, 12 and 8 bits of the key.
 template <class KeyOf, class AmountOf, class Passes>
 __device__ __forceinline__ Cut find_cut(SelectShared& shared, int count, KeyOf key_of,
                                         AmountOf amount_of, Passes passes) {
+  using Value = decltype(amount_of(0));
+  Value* const histogram = shared.histogram<Value>();
   Cut cut{false, 0, 0, 0};
   int shift = 20;
   for (int level = 0; level < 3; ++level) {
     __syncthreads();  // whoever still reads the last histogram
-    for (int i = threadIdx.x; i < SelectShared::kBuckets; i += kSampleThreads) {
-      shared.histogram[i] = 0;
-    }
+    for (int i = threadIdx.x; i < SelectShared::kBuckets; i += kSampleThreads) histogram[i] = 0;
     __syncthreads();
     const int digit_bits = level < 2 ? 12 : 8;
     const int prefix_shift = shift + digit_bits;
     for (int i = threadIdx.x; i < count; i += kSampleThreads) {
       const std::uint32_t key = key_of(i);
       if (level == 0 || key >> prefix_shift == cut.key >> prefix_shift) {
-        atomicAdd(&shared.histogram[key >> shift & ((1u << digit_bits) - 1)], amount_of(i));
+        atomicAdd(&histogram[key >> shift & ((1u << digit_bits) - 1)], amount_of(i));
       }
     }
     __syncthreads();
-    find_bucket(shared, cut.before, passes);
+    find_bucket<Value>(shared, cut.before, passes);
     if (shared.bucket < 0) return cut;
     cut.key |= static_cast<std::uint32_t>(shared.bucket) << shift;
     cut.before = shared.before;

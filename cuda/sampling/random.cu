@@ -51,7 +51,7 @@ __device__ __forceinline__ void list_candidates(CandidateShared& shared, Candida
     const Amount others = static_cast<Amount>(vocab - top_k);
     least = find_cut(
                 shared.select, vocab, [&](int i) { return order_key(c.scores[i]); },
-                [](int) { return Amount{1}; },
+                [](int) { return 1u; },
                 [&](Amount cumulative) { return cumulative > others; })
                 .key;
   }
