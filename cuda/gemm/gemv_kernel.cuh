@@ -15,10 +15,13 @@
 //   7B       23.4   7.8  41.9     21.0  61.0    | 3,073  (325 tokens/s)
 //   13B      36.6  12.2  65.8     32.9  76.2    | 5,977  (167 tokens/s)
 // How the design gets there: Little's law wants 4.3 TB/s x 800 ns = 27 KiB in flight per SM. 16
-// warps a SM (two blocks of 256 threads, at most 128 registers each) keep 8 loads of 512 bytes each
-// in flight: 64 KiB, up to 128 KiB when both batches are. Multiplying takes about 20 of an SM's 128
-// lanes at the rate at which its weights arrive. With programmatic dependent launch the first batch
-// is requested before the kernel in front has ended.
+// warps a SM (two blocks of 256 threads, at most 128 registers each) have a batch of 8 loads of 512
+// bytes each in flight: 64 KiB. It is never two batches: nvcc 13.0 lets all these loads share one
+// scoreboard, so that a wait for one batch is a wait for both, and a loop unrolled by two with the
+// batches' names exchanged waits for the next before it multiplies the current one. As it stands the
+// current batch is there and moved before the next is requested. Multiplying takes about 20 of an
+// SM's 128 lanes at the rate at which its weights arrive. With programmatic dependent launch the
+// first batch is requested before the kernel in front has ended.
 #pragma once
 
 #include "common/launch.cuh"
