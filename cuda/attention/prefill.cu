@@ -164,9 +164,13 @@ __global__ void __launch_bounds__(kThreads) attention_prefill_kernel(AttentionAr
   const auto copy_page_async = [&](unsigned char* tile, const void* cache, int page) {
     const std::size_t row =
         (static_cast<std::size_t>(pages[page]) * args.num_kv_heads + kv_head) * kPageTokens;
-    copy_tile_async<kDim, kKeys, kThreads>(
-        tile, static_cast<const T*>(cache) + row * head_dim, head_dim,
-        kv_length - page * kPageTokens, head_dim, thread);
+    const T* const source = static_cast<const T*>(cache) + row * head_dim;
+    const int valid_rows = kv_length - page * kPageTokens;
+    if constexpr (kExact && swizzles_alike<kDim, kThreads>) {
+      copy_whole_rows_async<kDim, kKeys, kThreads>(tile, source, valid_rows, thread);
+    } else {
+      copy_tile_async<kDim, kKeys, kThreads>(tile, source, head_dim, valid_rows, head_dim, thread);
+    }
     ptx::cp_async_commit();
   };
 

@@ -46,6 +46,34 @@ __device__ __forceinline__ void copy_tile_async(unsigned char* tile, const T* so
   }
 }
 
+// Whether kThreads threads copy a multiple of eight whole rows at a time: then all copies of a thread
+// are swizzled alike, and are the first one at constant offsets.
+template <int kDim, int kThreads>
+inline constexpr bool swizzles_alike =
+    kThreads % Tile<kDim>::kChunks == 0 && kThreads / Tile<kDim>::kChunks % 8 == 0;
+
+// copy_tile_async() of rows that follow each other and have no column to fill up, where
+// swizzles_alike. Rows from valid_rows on aren't read, but must exist. Held against what is left, an
+// offset is a constant too, and takes none of prefill's registers.
+template <int kDim, int kRows, int kThreads, class T>
+__device__ __forceinline__ void copy_whole_rows_async(unsigned char* tile, const T* source,
+                                                      int valid_rows, int thread) {
+  static_assert(swizzles_alike<kDim, kThreads>);
+  constexpr int kChunks = Tile<kDim>::kChunks;
+  constexpr int kRowsAtOnce = kThreads / kChunks;
+  static_assert(kRows % kRowsAtOnce == 0);
+  const int row = thread / kChunks;
+  const int left = valid_rows - row;
+  unsigned char* const target = tile + Tile<kDim>::offset(row, thread % kChunks);
+  const T* const first = source + thread * 8;
+#pragma unroll
+  for (int i = 0; i < kRows / kRowsAtOnce; ++i) {
+    ptx::cp_async_zfill<16>(target + i * kRowsAtOnce * Tile<kDim>::kRowBytes,
+                            first + i * kRowsAtOnce * kDim,
+                            i * kRowsAtOnce < left ? 16 : 0);
+  }
+}
+
 // Where a lane's ldmatrix rows lie: `row` and `chunk` say which row of a 16-row strip and which of two
 // neighbouring chunks the lane addresses. Kept apart from the constant parts of an address, so that
 // those become offsets of the instruction and not registers.
