@@ -59,7 +59,7 @@ const NORMALS = Float32Array.from(
   () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()),
 );
 
-/** `save` gets all results so far after each group, so that a run cut short keeps what it has. */
+/** `save` gets all results so far after the ceilings and after each group, so that a run cut short keeps what it has. */
 function run(gpu, save) {
   const results = [];
   let copyRate = 0;
@@ -283,7 +283,9 @@ function run(gpu, save) {
 
   const { name, computeCapability, multiProcessorCount } = gpu.properties;
   console.log(`${name}, compute capability ${computeCapability}, ${multiProcessorCount} SMs`);
+  const saveAll = () => save({ device: gpu.properties, copyRate, productRate, results });
   ceilings();
+  saveAll();
   const groups = {
     gemm: benchGemm,
     attention: benchAttention,
@@ -297,7 +299,7 @@ function run(gpu, save) {
       body(model);
       for (const resource of kept) resource.dispose();
       kept = [];
-      save({ device: gpu.properties, copyRate, productRate, results });
+      saveAll();
     }
   }
 }
