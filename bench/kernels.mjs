@@ -59,7 +59,10 @@ const NORMALS = Float32Array.from(
   () => Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()),
 );
 
-/** `save` gets all results so far after the ceilings and after each group, so that a run cut short keeps what it has. */
+/**
+ * `save` gets all results so far after the ceilings and after each group, so that a run that is cut
+ * short keeps what it has.
+ */
 function run(gpu, save) {
   const results = [];
   let copyRate = 0;
