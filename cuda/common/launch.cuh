@@ -31,6 +31,22 @@ inline cudaError_t device_attribute(int* value, cudaDeviceAttr attribute) {
   return cudaDeviceGetAttribute(value, attribute, device);
 }
 
+// Lets a kernel have as much dynamic shared memory as the device has beside its static part. Always the
+// same amount: what one thread sets for its launch must not fall below what another one needs.
+inline cudaError_t allow_all_shared(const void* kernel) {
+  int most = 0;
+  cudaFuncAttributes attributes{};
+  if (cudaError_t error = device_attribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin);
+      error != cudaSuccess) {
+    return error;
+  }
+  if (cudaError_t error = cudaFuncGetAttributes(&attributes, kernel); error != cudaSuccess) {
+    return error;
+  }
+  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              most - static_cast<int>(attributes.sharedSizeBytes));
+}
+
 // Whether a kernel may be launched before its predecessor has ended: the device and the driver know
 // how, and the kernel was compiled to wait. One compiled on the spot from older PTX has no wait in it.
 inline cudaError_t may_overlap(const void* kernel, bool* answer) {
@@ -61,9 +77,7 @@ template <class... Params, class... Args>
 cudaError_t launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&... args) {
   static_assert(sizeof...(Params) == sizeof...(Args), "launch: one argument for each parameter");
   if (config.dynamic_shared_bytes > kUnaskedDynamicShared) {
-    const cudaError_t error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                   static_cast<int>(config.dynamic_shared_bytes));
+    const cudaError_t error = allow_all_shared(reinterpret_cast<const void*>(kernel));
     if (error != cudaSuccess) return error;
   }
   bool overlap = config.programmatic_dependent_launch;
