@@ -17,13 +17,14 @@ function cmake(...args) {
  *
  * @param source folder of the CMakeLists.txt; like `folder` relative to the repository
  * @param options of the configuration, such as '-DKOMT_EMULATED=ON'
+ * @param targets what to build; everything without them
  * @returns whether both succeeded
  */
-export function build(source, folder, options) {
+export function build(source, folder, options, targets = []) {
   const generator = spawnSync('ninja', ['--version']).status === 0 ? ['-G', 'Ninja'] : [];
   const jobs = process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? String(os.availableParallelism());
   return (
     cmake('-S', source, '-B', folder, ...generator, ...options) &&
-    cmake('--build', folder, '--parallel', jobs)
+    cmake('--build', folder, '--parallel', jobs, ...targets.flatMap((name) => ['--target', name]))
   );
 }
