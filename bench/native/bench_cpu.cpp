@@ -147,15 +147,13 @@ int main(int argc, char** argv) {
     const auto logits = normal(size_t(vocab));
     std::vector<float> scores(logits.size());
     const auto measure = [&](const char* name, const SamplingParams& params) {
-      SampleRow row;
       SampleRequest request;
       request.vocab = vocab;
       request.params = &params;
-      request.row = &row;
       const double seconds = median_seconds(51, [&] {
         std::memcpy(scores.data(), logits.data(), logits.size() * sizeof(float));
         request.scores = scores.data();
-        row.step++;
+        ++request.row.step;
         (void)sampler.sample(request);
       });
       std::printf("sample %6d ids, %-24s %7.1f us\n", vocab, name, seconds * 1e6);

@@ -33,14 +33,10 @@ inline cudaError_t device_attribute(int* value, cudaDeviceAttr attribute) {
 
 // Lets a kernel have as much dynamic shared memory as the device has beside its static part. Always the
 // same amount: what one thread sets for its launch must not fall below what another one needs.
-inline cudaError_t allow_all_shared(const void* kernel) {
+inline cudaError_t allow_all_shared(const void* kernel, const cudaFuncAttributes& attributes) {
   int most = 0;
-  cudaFuncAttributes attributes{};
   if (cudaError_t error = device_attribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin);
       error != cudaSuccess) {
-    return error;
-  }
-  if (cudaError_t error = cudaFuncGetAttributes(&attributes, kernel); error != cudaSuccess) {
     return error;
   }
   return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -49,22 +45,16 @@ inline cudaError_t allow_all_shared(const void* kernel) {
 
 // Whether a kernel may be launched before its predecessor has ended: the device and the driver know
 // how, and the kernel was compiled to wait. One compiled on the spot from older PTX has no wait in it.
-inline cudaError_t may_overlap(const void* kernel, bool* answer) {
-  *answer = false;
+inline cudaError_t may_overlap(const cudaFuncAttributes& attributes, bool* answer) {
   int major = 0;
   int driver = 0;
-  cudaFuncAttributes attributes{};
   if (cudaError_t error = device_attribute(&major, cudaDevAttrComputeCapabilityMajor);
       error != cudaSuccess) {
     return error;
   }
   if (cudaError_t error = cudaDriverGetVersion(&driver); error != cudaSuccess) return error;
   // Before 12.3 such a launch can't be captured into a graph.
-  if (major < 9 || driver < 12030) return cudaSuccess;
-  if (cudaError_t error = cudaFuncGetAttributes(&attributes, kernel); error != cudaSuccess) {
-    return error;
-  }
-  *answer = attributes.ptxVersion >= 90;
+  *answer = major >= 9 && driver >= 12030 && attributes.ptxVersion >= 90;
   return cudaSuccess;
 }
 
@@ -76,13 +66,20 @@ inline cudaError_t may_overlap(const void* kernel, bool* answer) {
 template <class... Params, class... Args>
 cudaError_t launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&... args) {
   static_assert(sizeof...(Params) == sizeof...(Args), "launch: one argument for each parameter");
-  if (config.dynamic_shared_bytes > kUnaskedDynamicShared) {
-    const cudaError_t error = allow_all_shared(reinterpret_cast<const void*>(kernel));
+  const void* function = reinterpret_cast<const void*>(kernel);
+  const bool much_shared = config.dynamic_shared_bytes > kUnaskedDynamicShared;
+  bool overlap = config.programmatic_dependent_launch;
+  cudaFuncAttributes attributes{};
+  if (much_shared || overlap) {
+    const cudaError_t error = cudaFuncGetAttributes(&attributes, function);
     if (error != cudaSuccess) return error;
   }
-  bool overlap = config.programmatic_dependent_launch;
+  if (much_shared) {
+    const cudaError_t error = allow_all_shared(function, attributes);
+    if (error != cudaSuccess) return error;
+  }
   if (overlap) {
-    const cudaError_t error = may_overlap(reinterpret_cast<const void*>(kernel), &overlap);
+    const cudaError_t error = may_overlap(attributes, &overlap);
     if (error != cudaSuccess) return error;
   }
   cudaLaunchAttribute attribute{};

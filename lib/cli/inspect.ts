@@ -8,15 +8,12 @@ import {
   type PretrainedConfig,
   parseDType,
 } from 'komt';
+import { formatBytes } from '../format-bytes.js';
 import { addLoadOptions, type LoadFlags, loadOptions } from './options.js';
 import { packageVersion } from './package.js';
 
 function count(n: number): string {
   return n >= 1e9 ? `${(n / 1e9).toFixed(2)} G` : `${(n / 1e6).toFixed(1)} M`;
-}
-
-function gigabytes(bytes: number): string {
-  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function table(rows: [string, string][]): void {
@@ -37,7 +34,7 @@ function showInstallation(devices: DeviceInfo[]): void {
     ['compiler', build.compiler ?? 'unknown'],
     ...devices.map((d): [string, string] => [
       d.name,
-      `${d.description}, ${gigabytes(d.memoryFree)} free of ${gigabytes(d.memoryTotal)}, ${d.features.join(' ')}`,
+      `${d.description}, ${formatBytes(d.memoryFree)} free of ${formatBytes(d.memoryTotal)}, ${d.features.join(' ')}`,
     ]),
   ]);
   if (!build.backends.includes('cuda')) {
@@ -74,9 +71,9 @@ function showModel(config: PretrainedConfig, devices: DeviceInfo[], flags: LoadF
     const fits =
       context > 0
         ? `fits; room for ${Math.min(context, config.max_position_embeddings)} tokens of one sequence`
-        : `does not fit: ${gigabytes(weightBytes - device.memoryFree)} too much${half}`;
+        : `does not fit: ${formatBytes(weightBytes - device.memoryFree)} too much${half}`;
     console.log(
-      `\non ${device.name} in ${compute}: weights ${gigabytes(weightBytes)}, cache ${gigabytes(cacheBytesPerToken * 1024)} per 1,024 tokens (${cache})\n  ${fits}`,
+      `\non ${device.name} in ${compute}: weights ${formatBytes(weightBytes)}, cache ${formatBytes(cacheBytesPerToken * 1024)} per 1,024 tokens (${cache})\n  ${fits}`,
     );
   }
 }

@@ -1,9 +1,6 @@
 import { type Bar, MultiBar, Presets } from 'cli-progress';
 import type { ProgressCallback, ProgressInfo } from 'komt';
-
-function megabytes(bytes: number): string {
-  return bytes >= 1e9 ? `${(bytes / 1e9).toFixed(2)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
-}
+import { formatBytes } from '../format-bytes.js';
 
 /** Shows downloads and loading as bars on stderr; does nothing where that is no terminal. */
 export class LoadProgress {
@@ -27,7 +24,7 @@ export class LoadProgress {
 
   readonly callback: ProgressCallback = (event: ProgressInfo) => {
     if (!this.#multi || !event.total) return;
-    const size = `${megabytes(event.loaded ?? 0)} of ${megabytes(event.total)}`;
+    const size = `${formatBytes(event.loaded ?? 0)} of ${formatBytes(event.total)}`;
     const file = event.file.slice(-32).padEnd(32);
     const bar = this.#bars.get(event.file);
     if (bar) {

@@ -65,7 +65,7 @@ export function prepareInputs(
 
   const given = attention_mask === null ? null : toMask(attention_mask);
   // An empty text has an empty mask, which says nothing of the bos token that stands for it.
-  const hasMask = given !== null && !(isEmpty(input_ids) && given.every((row) => row.length === 0));
+  const hasMask = given !== null && !(isEmpty(given) && isEmpty(givenRows(input_ids)));
   const mask = hasMask ? given : inferMask(rows, pad, context.eos);
   if (mask.length !== rows.length || mask.some((row) => row.length !== length)) {
     throw new InvalidArgumentError('attention_mask has another shape than input_ids', {
@@ -98,12 +98,17 @@ export function prepareInputs(
   return { rows, prompts, mask, padding: mask.map((row) => row.indexOf(1)), length };
 }
 
-function isEmpty(input_ids: TokenIds | null): boolean {
-  return input_ids === null || toRows(input_ids, 'input_ids').every((row) => row.length === 0);
+function givenRows(input_ids: TokenIds | null): number[][] {
+  return input_ids === null ? [] : toRows(input_ids, 'input_ids');
+}
+
+function isEmpty(rows: readonly (readonly number[])[]): boolean {
+  return rows.every((row) => row.length === 0);
 }
 
 function promptRows(input_ids: TokenIds | null, context: InputContext): number[][] {
-  if (input_ids !== null && !isEmpty(input_ids)) return toRows(input_ids, 'input_ids');
+  const given = givenRows(input_ids);
+  if (!isEmpty(given)) return given;
   if (context.bos === null) {
     throw new InvalidArgumentError(
       '`bos_token_id` has to be defined when no `input_ids` are provided.',

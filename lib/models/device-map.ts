@@ -1,4 +1,5 @@
 import { DeviceError, InvalidArgumentError, invalidArgument } from '../errors.js';
+import { formatBytes } from '../format-bytes.js';
 import type { ComputeDType, DeviceInfo, NativePlacement } from '../native/addon.js';
 import { loadAddon } from '../native/load.js';
 import { warnOnce } from '../warnings.js';
@@ -229,8 +230,8 @@ function automatic(
     const end = memory.last + (first > 0 ? memory.tied : 0);
     const bytes = memory.layers.slice(first).reduce((a, b) => a + b, end);
     warnOnce(
-      `The model needs ${(needed / 1e9).toFixed(2)} GB, more than the GPUs have free: layers ${first} to ${layers - 1} ` +
-        `(${(bytes / 1e9).toFixed(2)} GB) run on the CPU, which reads them from host memory for every token. ` +
+      `The model needs ${formatBytes(needed)}, more than the GPUs have free: layers ${first} to ${layers - 1} ` +
+        `(${formatBytes(bytes)}) run on the CPU, which reads them from host memory for every token. ` +
         'A smaller dtype, a larger max_memory or another device_map avoids that.',
     );
   }

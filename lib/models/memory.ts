@@ -1,4 +1,5 @@
 import { OutOfMemoryError } from '../errors.js';
+import { formatBytes } from '../format-bytes.js';
 import type { ComputeDType, DeviceInfo, NativePlacement } from '../native/addon.js';
 import { expectedShape, wantedTensors } from './architecture.js';
 import type { PretrainedConfig } from './config.js';
@@ -79,16 +80,15 @@ export function requireMemory(
     layer = end;
     const bytesFree = devices.find((device) => device.name === run.device)?.memoryFree;
     if (bytesFree === undefined || bytesNeeded <= bytesFree) continue;
-    const gigabytes = (bytes: number) => `${(bytes / 1e9).toFixed(2)} GB`;
     throw new OutOfMemoryError(`The model does not fit on ${run.device}`, {
       subject: 'device_map',
-      expected: `${gigabytes(bytesNeeded)} free for the weights in ${dtype}`,
-      found: gigabytes(bytesFree),
+      expected: `${formatBytes(bytesNeeded)} free for the weights in ${dtype}`,
+      found: formatBytes(bytesFree),
       bytesNeeded,
       bytesFree,
       remedy:
         dtype === 'float32'
-          ? `dtype: 'float16' needs ${gigabytes(bytesNeeded / 2)}.`
+          ? `dtype: 'float16' needs ${formatBytes(bytesNeeded / 2)}.`
           : 'Use a device with more memory, or a smaller model.',
     });
   }

@@ -1,5 +1,6 @@
 import path from 'node:path';
 import { checkOptions, type OptionRules } from '../check-options.js';
+import { isObject, type JsonObject } from '../checkpoint/strict-json.js';
 import { invalidArgument, TokenizerError } from '../errors.js';
 import { type HubOptions, resolveModelDir } from '../hub/index.js';
 import { MODEL_RULES } from '../pretrained-options.js';
@@ -11,13 +12,7 @@ import {
   sentencePieceAddedTokens,
   TokenizerJsonEncoder,
 } from './encoder.js';
-import {
-  isObject,
-  type JsonObject,
-  readTokenizerFiles,
-  TOKENIZER_FILES,
-  type TokenizerFiles,
-} from './files.js';
+import { readTokenizerFiles, TOKENIZER_FILES, type TokenizerFiles } from './files.js';
 import { bosEosProcessor, PLAIN, type PostProcessor, readPostProcessor } from './post-processor.js';
 import { PreTrainedTokenizer } from './pretrained-tokenizer.js';
 import { SentencePieceProcessor } from './sentencepiece/processor.js';

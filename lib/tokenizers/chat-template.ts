@@ -1,6 +1,7 @@
 import { Template } from '@huggingface/jinja';
+import { isObject } from '../checkpoint/strict-json.js';
 import { InvalidArgumentError, TokenizerError } from '../errors.js';
-import { isObject, type TokenizerFiles } from './files.js';
+import type { TokenizerFiles } from './files.js';
 
 /** One message of a conversation. */
 export interface ChatMessage {

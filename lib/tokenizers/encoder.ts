@@ -1,7 +1,7 @@
 import { Tokenizer } from '@huggingface/tokenizers';
+import { isObject, type JsonObject } from '../checkpoint/strict-json.js';
 import { KomtError, TokenizerError } from '../errors.js';
 import type { DecoderConfig } from './decoder.js';
-import { isObject, type JsonObject } from './files.js';
 import type { SentencePieceProcessor } from './sentencepiece/processor.js';
 import { PieceType } from './sentencepiece/proto.js';
 import type { AddedToken } from './special-tokens.js';

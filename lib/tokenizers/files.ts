@@ -1,10 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { foreignFolder } from '../checkpoint/foreign-formats.js';
+import { isObject, type JsonObject } from '../checkpoint/strict-json.js';
 import { FileNotFoundError, TokenizerError } from '../errors.js';
-
-/** A JSON object of unknown content. */
-export type JsonObject = { [key: string]: unknown };
 
 /** The files of a repository that describe its tokenizer; absent ones are null. */
 export interface TokenizerFiles {
@@ -32,11 +30,6 @@ export const TOKENIZER_FILES: readonly string[] = [
   'added_tokens.json',
   'chat_template.jinja',
 ];
-
-/** Whether a value is a JSON object: neither null nor a list. */
-export function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
 
 /** Twenty times the largest tokenizer.json published; a larger file is not read into memory. */
 const MAX_BYTES = 512 * 1024 * 1024;

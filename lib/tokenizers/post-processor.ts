@@ -1,5 +1,5 @@
+import { isObject, type JsonObject } from '../checkpoint/strict-json.js';
 import { TokenizerError } from '../errors.js';
-import { isObject, type JsonObject } from './files.js';
 
 /** One place of a template: given ids, or a sequence of the input. */
 export type TemplateItem =

@@ -1,5 +1,6 @@
+import { isObject, type JsonObject } from '../checkpoint/strict-json.js';
 import { TokenizerError } from '../errors.js';
-import { isObject, type JsonObject, type TokenizerFiles } from './files.js';
+import type { TokenizerFiles } from './files.js';
 
 /** Names of Hugging Face's special token attributes. */
 export const SPECIAL_TOKEN_NAMES = [

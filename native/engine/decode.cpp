@@ -42,7 +42,7 @@ DecodeJob::DecodeJob(Session& session, DecodeOptions options, OnStep on_step, Do
   if (options_.logprobs) logprob_buffer_ = backend.allocate(count * sizeof(float), "log-probabilities");
   sample_state_.emplace(backend, int(count), options_.eos_token_ids,
                         uint32_t(std::max(options_.min_new_tokens, 0)));
-  if (ResidentDecode::supported(model)) resident_.emplace(model, *sample_state_, int(count));
+  if (ResidentDecode::supported(model)) resident_.emplace(model, int(count));
   if (options_.sampling.repetition_penalty != 1.0f) {
     std::vector<uint8_t> seen(count * vocab, 0);
     for (size_t r = 0; r < count; ++r) {
@@ -79,8 +79,8 @@ Job::Progress DecodeJob::advance() {
     done_(nullptr);
     return Progress::done;
   }
-  if (can_launch()) {
-    launch();
+  if (const std::vector<size_t> rows = rows_to_launch(); can_launch(rows)) {
+    launch(rows);
     return Progress::worked;
   }
   if (!awaiting_ && !flights_.empty()) {
@@ -105,8 +105,7 @@ void DecodeJob::take_verdict() {
   }
 }
 
-bool DecodeJob::can_launch() const {
-  const std::vector<size_t> rows = rows_to_launch();
+bool DecodeJob::can_launch(const std::vector<size_t>& rows) const {
   if (rows.empty()) return false;
   if (flights_.empty()) return true;
   // A second step in flight has its input on the device alone: same rows, and room for them.
@@ -140,8 +139,7 @@ void DecodeJob::prefill_step() {
          rows_to_launch());
 }
 
-void DecodeJob::launch() {
-  const std::vector<size_t> rows = rows_to_launch();
+void DecodeJob::launch(const std::vector<size_t>& rows) {
   for (const size_t r : rows) session_.model().blocks().extend(*rows_[r].cache, 1);
   if (resident_ && rows.size() <= size_t(session_.model().max_batch_tokens())) {
     launch_resident(rows);
@@ -218,7 +216,7 @@ uint8_t* DecodeJob::seen_for(std::span<const size_t> rows) {
 }
 
 SampleArgs DecodeJob::sampling_of(std::span<const size_t> rows) {
-  std::vector<SampleState::Row> states;
+  std::vector<SampleRow> states;
   for (const size_t r : rows) {
     const DecodeRow& source = options_.rows[r];
     states.push_back({source.stream_hash, source.stream_lane, uint32_t(rows_[r].launched)});

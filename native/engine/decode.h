@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/resident_decode.h"
+#include "engine/sample_state.h"
 #include "engine/session.h"
 
 namespace komt {
@@ -73,8 +74,8 @@ class DecodeJob : public Job {
 
   void prefill_step();
   void take_verdict();
-  bool can_launch() const;
-  void launch();
+  bool can_launch(const std::vector<size_t>& rows) const;
+  void launch(const std::vector<size_t>& rows);
   void launch_resident(const std::vector<size_t>& rows);
   void launch_from_host(std::span<const size_t> rows);
   /// One token each, delivered last.

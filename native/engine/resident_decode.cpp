@@ -31,10 +31,8 @@ bool ResidentDecode::supported(const Model& model) {
   });
 }
 
-ResidentDecode::ResidentDecode(Model& model, SampleState& state, int max_rows)
-    : model_(model),
-      state_(state),
-      ring_(model.output_backend().create_token_ring(max_rows)) {
+ResidentDecode::ResidentDecode(Model& model, int max_rows)
+    : model_(model), ring_(model.output_backend().create_token_ring(max_rows)) {
   for (auto& stage : model_.stages_) parts_.push_back(std::make_unique<Part>(*stage));
 }
 
@@ -93,10 +91,9 @@ void ResidentDecode::run(Part& part) {
     model_.last_tokens_ = rows_;
     SampleArgs sampling = sampling_;
     sampling.logits = model_.logits(picked_);
-    sampling.rows = state_.rows();
     backend.sample(sampling);
     turn.sampled = sampling.tokens;
-    turn.steps = state_.rows().steps;
+    turn.steps = sampling.rows.steps;
     turn.ring = ring_.get();
   }
   backend.advance(turn);

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "engine/model.h"
-#include "engine/sample_state.h"
 
 namespace komt {
 
@@ -16,12 +15,12 @@ class ResidentDecode {
   /// Whether a model can be driven this way: asynchronous backends, no host-computed rotary rows.
   static bool supported(const Model& model);
 
-  /// `max_rows` of a step. `state` is for what sampling is given in start().
-  ResidentDecode(Model& model, SampleState& state, int max_rows);
+  /// `max_rows` of a step.
+  ResidentDecode(Model& model, int max_rows);
   ~ResidentDecode();
 
-  /// Begins with these rows, one token each, that the host knows. Their caches have room for it, and
-  /// `state` holds the same rows. `sampling` lacks the logits only; what it points to stays.
+  /// Begins with these rows, one token each, that the host knows; their caches have room for it.
+  /// `sampling` is of the same rows and lacks the logits only; what it points to stays.
   void start(std::span<const BatchRow> rows, const SampleArgs& sampling);
   /// Whether sequences of up to `kv_length` tokens can go on without another start().
   bool fits(int kv_length) const { return kv_length <= kv_bound_; }
@@ -37,7 +36,6 @@ class ResidentDecode {
   void launch(Part& part);
 
   Model& model_;
-  SampleState& state_;
   SampleArgs sampling_;
   std::vector<std::unique_ptr<Part>> parts_;  ///< one for each stage of the model
   std::unique_ptr<TokenRing> ring_;

@@ -21,7 +21,7 @@ SampleState::SampleState(Backend& backend, int max_rows, std::span<const int32_t
       eos_token_ids_(eos_token_ids.begin(), eos_token_ids.end()),
       min_step_(min_step) {}
 
-void SampleState::set(std::span<const Row> rows) {
+void SampleState::set(std::span<const SampleRow> rows) {
   host_.resize(rows.size() * kRowBytes + eos_token_ids_.size() * sizeof(int32_t));
   size_t at = 0;
   // Puts an array behind the ones before it and returns where the backend will have it.

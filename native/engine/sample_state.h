@@ -3,7 +3,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/backend.h"
+#include "engine/sampling.h"
 
 namespace komt {
 
@@ -11,19 +11,12 @@ namespace komt {
 /// steps as the rows stay the same.
 class SampleState {
  public:
-  /// What a row starts with.
-  struct Row {
-    uint64_t stream_hash = 0;
-    uint32_t stream_lane = 0;
-    uint32_t step = 0;  ///< index of its next token
-  };
-
   /// Room for `max_rows`. eos may not be chosen before step `min_step` of a row.
   SampleState(Backend& backend, int max_rows, std::span<const int32_t> eos_token_ids,
               uint32_t min_step);
 
   /// Enqueues the rows' upload.
-  void set(std::span<const Row> rows);
+  void set(std::span<const SampleRow> rows);
   const SampleRows& rows() const { return rows_; }
 
  private:

@@ -100,7 +100,7 @@ SampleResult Sampler::sample(const SampleRequest& request) {
   float* scores = request.scores;
   if (request.seen && params.repetition_penalty != 1.0f)
     penalise(scores, request.seen, request.vocab, params.repetition_penalty);
-  if (request.row->mask_eos) {
+  if (request.mask_eos) {
     for (const int32_t id : request.eos_token_ids) {
       if (id >= 0 && id < request.vocab) scores[id] = -kInfinity;
     }
@@ -117,7 +117,7 @@ SampleResult Sampler::sample(const SampleRequest& request) {
     if (params.top_p < 1.0) filter_top_p(params.top_p);
     if (params.min_p > 0.0f) filter_min_p(params.min_p);
     if (params.typical_p < 1.0f) filter_typical(params.typical_p);
-    const SampleRow& row = *request.row;
+    const SampleRow& row = request.row;
     const int32_t drawn =
         draw(philox_uniform(request.seed, row.stream_hash, row.stream_lane, row.step));
     result.token = ids_[size_t(drawn)];

@@ -31,15 +31,15 @@ struct SampleRow {
   uint64_t stream_hash = 0;  ///< identity of the sequence for the random numbers
   uint32_t stream_lane = 0;
   uint32_t step = 0;         ///< index of the new token
-  bool mask_eos = false;     ///< eos may not be chosen yet
 };
 
 struct SampleRequest {
   float* scores = nullptr;  ///< [vocab] logits; overwritten
   int vocab = 0;
   const SamplingParams* params = nullptr;
-  const SampleRow* row = nullptr;
+  SampleRow row;
   std::span<const int32_t> eos_token_ids;
+  bool mask_eos = false;    ///< eos may not be chosen yet
   uint64_t seed = 0;
   uint8_t* seen = nullptr;  ///< [vocab] or none; the chosen id is marked
   bool want_logprob = false;

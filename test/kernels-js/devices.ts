@@ -9,6 +9,9 @@ function whyAbsent(name: string): string | null {
     return null;
   } catch (error) {
     if (!(error instanceof DeviceError || error instanceof NativeLoadError)) throw error;
+    if (error instanceof NativeLoadError && name === 'cuda-emulated') {
+      return 'not built; npm run build:emulated builds it';
+    }
     return error.message.split('\n')[0] as string;
   }
 }

@@ -124,12 +124,13 @@ int32_t drawn(const std::vector<float>& s, double u) {
 
 SampleResult choose(Sampler& sampler, std::vector<float> scores, const SamplingParams& params,
                     const SampleRow& row, const std::vector<int32_t>& eos = {},
-                    uint8_t* seen = nullptr, uint64_t seed = 1) {
+                    uint8_t* seen = nullptr, uint64_t seed = 1, bool mask_eos = false) {
   SampleRequest request;
   request.scores = scores.data();
   request.vocab = int(scores.size());
   request.params = &params;
-  request.row = &row;
+  request.row = row;
+  request.mask_eos = mask_eos;
   request.eos_token_ids = eos;
   request.seed = seed;
   request.seen = seen;
@@ -173,7 +174,6 @@ TEST("sampler: any settings, against the specification with full sorts") {
     row.stream_hash = random.engine()();
     row.stream_lane = uint32_t(round);
     row.step = uint32_t(random.integer(0, 1000));
-    row.mask_eos = mask_eos;
     const uint64_t seed = uint64_t(random.engine()()) << 32 | random.engine()();
 
     const auto expected = processed(scores, p, mask_eos, eos, seen);
@@ -183,7 +183,7 @@ TEST("sampler: any settings, against the specification with full sorts") {
             ? drawn(expected, philox_uniform(seed, row.stream_hash, row.stream_lane, row.step))
             : int32_t(best);
     auto marked = seen;
-    const SampleResult found = choose(sampler, scores, p, row, eos, marked.data(), seed);
+    const SampleResult found = choose(sampler, scores, p, row, eos, marked.data(), seed, mask_eos);
     CHECK_THAT(found.token == token, "round " + std::to_string(round) + ": found " +
                                          std::to_string(found.token) + ", expected " +
                                          std::to_string(token));
@@ -290,7 +290,7 @@ TEST("sampler: a backend samples rows alike alone and together, on any number of
   params.top_k = 50;
   params.top_p = 0.9f;
   params.repetition_penalty = 1.2f;
-  std::vector<SampleState::Row> infos(rows);
+  std::vector<SampleRow> infos(rows);
   for (int r = 0; r < rows; ++r) infos[size_t(r)].stream_hash = uint64_t(r) * 77;
   const auto run = [&](int threads, int chunk, std::vector<float>& logprobs) {
     auto backend = create_cpu_backend({threads, ""});

@@ -446,16 +446,12 @@ void CpuBackend::sample(const SampleArgs& args) {
   const int64_t vocab = args.logits.cols;
   require(args.logits.dtype == DType::f32 && args.logits.rows >= rows, "sample: logits");
   const auto sample_row = [&](Sampler& sampler, int64_t r) {
-    SampleRow row;
-    row.stream_hash = args.rows.stream_hashes[r];
-    row.stream_lane = args.rows.stream_lanes[r];
-    row.step = args.rows.steps[r];
-    row.mask_eos = row.step < args.rows.min_steps[r];
     SampleRequest request;
     request.scores = args.logits.f32() + r * vocab;
     request.vocab = int(vocab);
     request.params = args.params;
-    request.row = &row;
+    request.row = {args.rows.stream_hashes[r], args.rows.stream_lanes[r], args.rows.steps[r]};
+    request.mask_eos = request.row.step < args.rows.min_steps[r];
     request.eos_token_ids = {args.rows.eos_token_ids, size_t(args.rows.num_eos)};
     request.seed = args.seed;
     request.seen = args.seen ? args.seen + r * vocab : nullptr;
