@@ -1,0 +1,3 @@
+import { toy } from '../toy.js';
+
+export const target = toy('dies', () => process.abort());

@@ -1,0 +1,5 @@
+import { toy } from '../toy.js';
+
+export const target = toy('slow', () => {
+  for (;;);
+});
