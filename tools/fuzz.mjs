@@ -181,6 +181,6 @@ await Promise.all(
 );
 const failed = rows.filter((row) => row.problems.length > 0).length;
 const inputs = rows.reduce((sum, row) => sum + row.inputs, 0);
-console.log(`fuzzing: ${rows.length} targets, ${inputs} inputs, seed ${values.seed}`);
+console.log(`summary: ${rows.length} targets, ${inputs} inputs, seed ${values.seed}`);
 console.log(`${rows.length - failed} passed, ${failed} failed`);
 process.exitCode = failed > 0 ? 1 : 0;

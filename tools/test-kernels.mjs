@@ -173,5 +173,8 @@ for (const row of rows) {
   total.passed += row.cases;
   total.failed += row.failed;
 }
+const schedules = rows.map((row) => `${row.build} ${row.seeds}`).join(', ');
+const planted = rows.reduce((sum, row) => sum + (Number.parseInt(row.planted, 10) || 0), 0);
+console.log(`summary: schedules: ${schedules}; ${planted} planted bugs caught`);
 console.log(`${total.passed} passed, ${total.failed} failed`);
 process.exitCode = total.failed > 0 ? 1 : 0;
