@@ -66,7 +66,9 @@ void CudaTokenRing::wait_for(uint32_t step) const {
   // that are about to come, then naps.
   constexpr int kSpins = 2000;
   constexpr auto kNap = std::chrono::microseconds(20);
-  const std::atomic_ref<uint32_t> published(*count());
+  // What std::atomic_ref is for, which libc++ has only since its release 19.
+  static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t));
+  const auto& published = *reinterpret_cast<const std::atomic<uint32_t>*>(count());
   const auto arrived = [&] { return int32_t(published.load(std::memory_order_acquire) - step) > 0; };
   for (int i = 0; !arrived(); ++i) {
     if (i < kSpins) continue;
