@@ -29,6 +29,25 @@ function show(value: unknown): string {
   }
 }
 
+/**
+ * Gives an error class its name, which a minifier must not change, and makes `instanceof` know its errors
+ * whichever copy of the library made them: `import`, `require` and `komt/kernels` may each have loaded one.
+ */
+export function identify(errorClass: { prototype: KomtError }, name: string): void {
+  const brand = Symbol.for(`komt.errors.${name}`);
+  Object.defineProperties(errorClass.prototype, {
+    name: { value: name, writable: true, configurable: true },
+    [brand]: { value: true },
+  });
+  Object.defineProperty(errorClass, Symbol.hasInstance, {
+    value: function hasInstance(this: unknown, value: unknown): boolean {
+      // A class that somebody derived from ours inherits this, and has no brand of its own.
+      if (this !== errorClass) return Function.prototype[Symbol.hasInstance].call(this, value);
+      return typeof value === 'object' && value !== null && brand in value;
+    },
+  });
+}
+
 /** Base class: `catch (e) { if (e instanceof KomtError) ... }`. */
 export class KomtError extends Error {
   /** Stable identifier, such as `ERR_CHECKPOINT`. */
@@ -48,7 +67,6 @@ export class KomtError extends Error {
     if (file !== undefined && !text.includes(file)) text += ` [${file}]`;
     if (remedy !== undefined) text += `. ${remedy}`;
     super(text, cause === undefined ? undefined : { cause });
-    this.name = new.target.name;
     this.file = file;
     this.subject = subject;
     this.expected = expected;
@@ -144,9 +162,29 @@ export class AbortError extends KomtError {
   override readonly code: string = 'ABORT_ERR';
   constructor(reason?: unknown) {
     super('The operation was aborted', { cause: reason });
-    this.name = 'AbortError';
   }
 }
+
+const errorClasses = {
+  AbortError,
+  CheckpointError,
+  DeviceError,
+  DisposedError,
+  DownloadError,
+  FileNotFoundError,
+  GatedRepositoryError,
+  HubError,
+  InvalidArgumentError,
+  KomtError,
+  NativeLoadError,
+  OfflineError,
+  OutOfMemoryError,
+  RepositoryNotFoundError,
+  RevisionNotFoundError,
+  TokenizerError,
+  UnsupportedModelError,
+};
+for (const [name, errorClass] of Object.entries(errorClasses)) identify(errorClass, name);
 
 /**
  * Throws {@link AbortError} if the signal has fired.

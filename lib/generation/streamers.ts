@@ -1,5 +1,5 @@
 import { checkOptions } from '../check-options.js';
-import { InvalidArgumentError, invalidArgument, KomtError } from '../errors.js';
+import { InvalidArgumentError, identify, invalidArgument, KomtError } from '../errors.js';
 import { type TokenIds, toRows } from '../tensor.js';
 import type { DecodeOptions, DecodeStream, PreTrainedTokenizer } from '../tokenizers/index.js';
 
@@ -164,6 +164,7 @@ export class TextStreamer extends BaseStreamer {
 export class StreamTimeoutError extends KomtError {
   override readonly code: string = 'ERR_STREAM_TIMEOUT';
 }
+identify(StreamTimeoutError, 'StreamTimeoutError');
 
 /** Options of {@link TextIteratorStreamer}. */
 export interface TextIteratorStreamerOptions

@@ -34,14 +34,10 @@ export interface HubTarget {
 }
 
 /** The network failed before an answer came, or broke the answer off: worth another try, or the cache. */
-export class ConnectionError extends OfflineError {
-  override readonly name = 'OfflineError';
-}
+export class ConnectionError extends OfflineError {}
 
 /** The server's trouble, not the request's: worth another try. */
-export class TemporaryHubError extends HubError {
-  override readonly name = 'HubError';
-}
+export class TemporaryHubError extends HubError {}
 
 /** What an HTTP status and the Hub's X-Error-Code mean; as in huggingface_hub's `hf_raise_for_status`. */
 function responseError(response: Response, target: HubTarget): KomtError {

@@ -21,9 +21,7 @@ import type { FileProgress } from './progress.js';
 const RETRY_DELAYS = [100, 300, 900, 2700];
 
 /** What came is wrong, or takes space that is lacking: it is not kept to continue from. */
-class UselessPartialError extends DownloadError {
-  override readonly name = 'DownloadError';
-}
+class UselessPartialError extends DownloadError {}
 
 function startHash(file: RemoteFile): Hash {
   const { algorithm } = file.hash;
