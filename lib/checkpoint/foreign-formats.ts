@@ -1,6 +1,7 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isObject } from './strict-json.js';
+import { readBoundedJson } from '../bounded-json.js';
+import { LIMITS } from './types.js';
 
 /** What a folder is, where it is no checkpoint of transformers. */
 export interface ForeignFormat {
@@ -59,8 +60,11 @@ export async function foreignFolder(folder: string): Promise<ForeignFormat | und
 
 async function baseModel(file: string): Promise<string | undefined> {
   try {
-    const value: unknown = JSON.parse(await readFile(file, 'utf8'));
-    const base = isObject(value) ? value.base_model_name_or_path : undefined;
+    const { base_model_name_or_path: base } = await readBoundedJson(file, {
+      maxBytes: LIMITS.configBytes,
+      maxValues: LIMITS.configValues,
+      maxDepth: LIMITS.jsonDepth,
+    });
     return typeof base === 'string' ? base : undefined;
   } catch {
     return undefined;

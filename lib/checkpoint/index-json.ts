@@ -1,8 +1,8 @@
 import { join } from 'node:path';
+import { isObject, readBoundedJson } from '../bounded-json.js';
 import { CheckpointError } from '../errors.js';
-import { isPlainFileName, readTextFile } from './file.js';
+import { isPlainFileName } from './file.js';
 import { checkTensorName } from './shape.js';
-import { isObject, parseStrictJson } from './strict-json.js';
 import { LIMITS } from './types.js';
 
 /** What a `*.index.json` says: which shard each tensor is in. */
@@ -22,10 +22,16 @@ export async function readShardIndex(
   folder: string,
   fileName: string,
   extension: string,
+  signal?: AbortSignal,
 ): Promise<ShardIndex> {
   const file = join(folder, fileName);
-  const text = await readTextFile(file, LIMITS.jsonBytes);
-  const { weight_map: map } = parseStrictJson(text, file, 'The index');
+  const { weight_map: map } = await readBoundedJson(file, {
+    what: 'The index',
+    maxBytes: LIMITS.indexBytes,
+    maxValues: LIMITS.indexValues,
+    maxDepth: LIMITS.jsonDepth,
+    signal,
+  });
   if (!isObject(map)) {
     throw new CheckpointError('The index has no weight_map', {
       file,

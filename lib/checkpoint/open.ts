@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { fileError } from '../bounded-file.js';
 import { CheckpointError, FileNotFoundError, invalidArgument, throwIfAborted } from '../errors.js';
-import { fileError } from './file.js';
 import { foreignFormat } from './foreign-formats.js';
 import { readShardIndex } from './index-json.js';
 import { readSafetensors } from './safetensors.js';
@@ -24,7 +24,7 @@ interface Layout {
   single: string;
   /** The list of shards; `single` is looked for first, as transformers does. */
   index: string;
-  read: (path: string) => Promise<TensorEntry[]>;
+  read: (path: string, signal?: AbortSignal) => Promise<TensorEntry[]>;
 }
 
 const SAFETENSORS: Layout = {
@@ -76,7 +76,12 @@ async function readShards(
   layout: Layout,
   signal: AbortSignal | undefined,
 ): Promise<[string[], Map<string, TensorEntry>]> {
-  const { shards, weightMap } = await readShardIndex(folder, layout.index, layout.extension);
+  const { shards, weightMap } = await readShardIndex(
+    folder,
+    layout.index,
+    layout.extension,
+    signal,
+  );
   const missing: string[] = [];
   for (const shard of shards) if (!(await isFile(join(folder, shard)))) missing.push(shard);
   if (missing.length > 0) {
@@ -97,7 +102,7 @@ async function readShards(
     throwIfAborted(signal);
     const file = join(folder, shard);
     files.push(file);
-    for (const tensor of await layout.read(file)) addTensor(tensors, tensor);
+    for (const tensor of await layout.read(file, signal)) addTensor(tensors, tensor);
   }
   for (const [name, shard] of weightMap) {
     const entry = tensors.get(name);
@@ -150,7 +155,7 @@ export async function openCheckpoint(
     if (await isFile(single)) {
       files = [single];
       tensors = new Map();
-      for (const tensor of await layout.read(single)) addTensor(tensors, tensor);
+      for (const tensor of await layout.read(single, signal)) addTensor(tensors, tensor);
     } else if (await isFile(join(folder, layout.index))) {
       [files, tensors] = await readShards(folder, layout, signal);
     } else {

@@ -1,5 +1,5 @@
+import { decodeUtf8 } from '../bounded-file.js';
 import { CheckpointError } from '../errors.js';
-import { decodeUtf8 } from './file.js';
 import { Op } from './pickle-opcodes.js';
 import {
   describeValue,

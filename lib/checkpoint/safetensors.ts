@@ -1,7 +1,9 @@
+import { type RangeReader, withFile } from '../bounded-file.js';
+import { isObject, type JsonObject, parseBoundedJson } from '../bounded-json.js';
 import { CheckpointError } from '../errors.js';
-import { decodeUtf8, type RangeReader, refusePlaceholders, withFile } from './file.js';
+import { TimeSlice } from '../time-slice.js';
+import { refusePlaceholders } from './file.js';
 import { checkTensorName, countElements, isSize, multiplySizes, rowMajorStrides } from './shape.js';
-import { isObject, type JsonObject, parseStrictJson } from './strict-json.js';
 import { DTYPE_BYTES, LIMITS, type StoredDtype, type TensorEntry } from './types.js';
 
 const DTYPES: Readonly<Record<string, StoredDtype>> = {
@@ -39,11 +41,11 @@ async function readHeaderLength(reader: RangeReader): Promise<number> {
   }
   const length = (await reader.read(0, 8)).readBigUInt64LE(0);
   if (length > BigInt(LIMITS.safetensorsHeaderBytes)) {
-    throw new CheckpointError('The safetensors header is longer than the format allows', {
+    throw new CheckpointError('The safetensors header is longer than a model needs', {
       file,
       expected: `at most ${LIMITS.safetensorsHeaderBytes} bytes`,
       found: `${length} bytes`,
-      remedy: 'This is no safetensors file, or a damaged one.',
+      remedy: 'This is no safetensors file, a damaged one, or no language model.',
     });
   }
   if (8 + Number(length) > size) {
@@ -55,6 +57,30 @@ async function readHeaderLength(reader: RangeReader): Promise<number> {
     });
   }
   return Number(length);
+}
+
+/** The header as JSON; the format wants its first byte to be the brace, so no byte order mark either. */
+async function readHeader(
+  reader: RangeReader,
+  length: number,
+  signal: AbortSignal | undefined,
+): Promise<JsonObject> {
+  const file = reader.path;
+  const bytes = await reader.read(8, length);
+  if (bytes[0] !== 0x7b) {
+    throw new CheckpointError('The safetensors header does not begin with {', {
+      file,
+      remedy: 'This is no safetensors file, or a damaged one.',
+    });
+  }
+  return parseBoundedJson(bytes, {
+    file,
+    what: 'The safetensors header',
+    maxBytes: LIMITS.safetensorsHeaderBytes,
+    maxValues: LIMITS.safetensorsHeaderValues,
+    maxDepth: LIMITS.jsonDepth,
+    signal,
+  });
 }
 
 function checkMetadata(value: unknown, file: string): void {
@@ -149,7 +175,11 @@ function checkRanges(entries: readonly TensorEntry[], dataBytes: number, file: s
   }
 }
 
-function parseHeader(header: JsonObject, file: string): TensorEntry[] {
+async function parseHeader(
+  header: JsonObject,
+  file: string,
+  signal: AbortSignal | undefined,
+): Promise<TensorEntry[]> {
   const entries: TensorEntry[] = [];
   const names = Object.keys(header);
   if (names.length > LIMITS.tensors) {
@@ -159,7 +189,9 @@ function parseHeader(header: JsonObject, file: string): TensorEntry[] {
       found: names.length,
     });
   }
+  const slice = new TimeSlice(signal);
   for (const name of names) {
+    if (slice.due()) await slice.next();
     if (name === '__metadata__') checkMetadata(header[name], file);
     else entries.push(parseEntry(name, header[name], file));
   }
@@ -171,21 +203,15 @@ function parseHeader(header: JsonObject, file: string): TensorEntry[] {
  * https://github.com/huggingface/safetensors, "Format".
  * @throws FileNotFoundError, CheckpointError
  */
-export async function readSafetensors(path: string): Promise<TensorEntry[]> {
-  return withFile(path, async (reader) => {
+export async function readSafetensors(path: string, signal?: AbortSignal): Promise<TensorEntry[]> {
+  const read = async (reader: RangeReader) => {
     await refusePlaceholders(reader);
     const length = await readHeaderLength(reader);
-    const text = decodeUtf8(await reader.read(8, length), path);
-    if (!text.startsWith('{')) {
-      throw new CheckpointError('The safetensors header does not begin with {', {
-        file: path,
-        remedy: 'This is no safetensors file, or a damaged one.',
-      });
-    }
-    const entries = parseHeader(parseStrictJson(text, path, 'The safetensors header'), path);
+    const entries = await parseHeader(await readHeader(reader, length, signal), path, signal);
     const dataStart = 8 + length;
     checkRanges(entries, reader.size - dataStart, path);
     for (const entry of entries) entry.offset += dataStart;
     return entries;
-  });
+  };
+  return withFile(path, read, { signal });
 }

@@ -1,5 +1,6 @@
+import { type RangeReader, withFile } from '../bounded-file.js';
 import { CheckpointError } from '../errors.js';
-import { type RangeReader, refusePlaceholders, withFile } from './file.js';
+import { refusePlaceholders } from './file.js';
 import { CONVERT_REMEDY, readPickle } from './pickle.js';
 import { describeValue, PickleDict, type PickleValue } from './pickle-values.js';
 import { checkTensorName, multiplySizes } from './shape.js';
@@ -206,8 +207,8 @@ function stateDict(value: PickleValue, file: string): PickleDict {
  * directory and its pickle only; nothing in the pickle is executed.
  * @throws FileNotFoundError, CheckpointError
  */
-export async function readTorchBin(path: string): Promise<TensorEntry[]> {
-  return withFile(path, async (reader) => {
+export async function readTorchBin(path: string, signal?: AbortSignal): Promise<TensorEntry[]> {
+  const read = async (reader: RangeReader) => {
     await checkContainer(reader);
     const records = stripFolder(await readZip(reader), path);
     await checkByteOrder(reader, records.get('byteorder'));
@@ -228,5 +229,6 @@ export async function readTorchBin(path: string): Promise<TensorEntry[]> {
     const tensors = new Map<string, TorchTensor>();
     collectTensors(stateDict(value, path), '', 0, path, tensors, new Set());
     return Array.from(tensors, ([name, tensor]) => placeTensor(name, tensor, records, path));
-  });
+  };
+  return withFile(path, read, { signal });
 }

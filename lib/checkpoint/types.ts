@@ -73,16 +73,29 @@ export interface Checkpoint {
   totalBytes: number;
 }
 
+const MiB = 1024 * 1024;
+/** Twice what the largest config.json asks for: 1024 layers of 16 tensors, and 3 outside of them. */
+const TENSORS = 2 ** 15;
+
 /**
  * Bounds on what a header may claim. Real checkpoints stay far below; a header above them is damaged or
  * hostile, and is refused before it costs memory.
  */
 export const LIMITS = {
-  /** Bytes of a safetensors header: the format's own limit. */
-  safetensorsHeaderBytes: 100_000_000,
-  /** Bytes of a sharded checkpoint's index, and of any other JSON file. */
-  jsonBytes: 64 * 1024 * 1024,
-  tensors: 200_000,
+  tensors: TENSORS,
+  /** 512 bytes a tensor; a real header takes 130 (45 KB for 13 billion parameters). The format allows 100 MB. */
+  safetensorsHeaderBytes: TENSORS * 512,
+  /** 8 values describe a tensor of two dimensions, 22 one of the highest rank. */
+  safetensorsHeaderValues: TENSORS * 24,
+  /** Of a sharded checkpoint's index: 512 bytes a tensor, too; a real one takes 100. */
+  indexBytes: TENSORS * 512,
+  /** One value a tensor, and as many for what else may stand there. */
+  indexValues: TENSORS * 2,
+  /** Of config.json and generation_config.json. Real ones have a few kilobytes; lists of token ids may be longer. */
+  configBytes: 4 * MiB,
+  configValues: 100_000,
+  /** Levels of any of these JSON texts; real ones have up to 4. */
+  jsonDepth: 32,
   /** UTF-16 units of a tensor's name. */
   nameLength: 1024,
   rank: 16,

@@ -1,5 +1,5 @@
+import { decodeUtf8, type RangeReader } from '../bounded-file.js';
 import { CheckpointError } from '../errors.js';
-import { decodeUtf8, type RangeReader } from './file.js';
 import { LIMITS } from './types.js';
 
 /** A stored (not compressed) entry of a zip archive: a byte range of the file. */

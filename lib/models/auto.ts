@@ -114,7 +114,7 @@ export class AutoModelForCausalLM {
       throw invalidArgument('config', 'a PretrainedConfig, as AutoConfig loads it', options.config);
     }
     const folder = await resolveModelDir(pretrained_model_name_or_path, options);
-    const config = options.config ?? (await PretrainedConfig.from_folder(folder));
+    const config = options.config ?? (await PretrainedConfig.from_folder(folder, signal));
     const checkpoint = await openCheckpoint(folder, {
       prefer: options.use_safetensors === false ? 'pytorch' : 'safetensors',
       signal,

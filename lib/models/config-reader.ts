@@ -1,4 +1,4 @@
-import type { JsonObject } from '../checkpoint/strict-json.js';
+import type { JsonObject } from '../bounded-json.js';
 import { UnsupportedModelError } from '../errors.js';
 
 /** Typed, bounded access to the fields of one JSON object; every complaint names the field and the file. */

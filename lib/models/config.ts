@@ -1,8 +1,7 @@
 import { join, resolve } from 'node:path';
+import { isObject, type JsonObject, readBoundedJson } from '../bounded-json.js';
 import { checkOptions } from '../check-options.js';
-import { readTextFile } from '../checkpoint/file.js';
 import { foreignFolder } from '../checkpoint/foreign-formats.js';
-import { isObject, type JsonObject, parseStrictJson } from '../checkpoint/strict-json.js';
 import { LIMITS } from '../checkpoint/types.js';
 import { FileNotFoundError, UnsupportedModelError } from '../errors.js';
 import { type HubOptions, resolveModelDir } from '../hub/resolve.js';
@@ -263,12 +262,17 @@ export class PretrainedConfig {
    * Reads `config.json` of a local folder.
    * @throws FileNotFoundError, CheckpointError (not JSON), UnsupportedModelError
    */
-  static async from_folder(folder: string): Promise<PretrainedConfig> {
+  static async from_folder(folder: string, signal?: AbortSignal): Promise<PretrainedConfig> {
     const file = join(resolve(folder), 'config.json');
-    const text = await readTextFile(file, LIMITS.jsonBytes).catch(async (error) => {
+    const raw = await readBoundedJson(file, {
+      maxBytes: LIMITS.configBytes,
+      maxValues: LIMITS.configValues,
+      maxDepth: LIMITS.jsonDepth,
+      signal,
+    }).catch(async (error) => {
       throw error instanceof FileNotFoundError ? await noModel(folder, file, error) : error;
     });
-    return new PretrainedConfig(parseStrictJson(text, file, 'config.json'), file);
+    return new PretrainedConfig(raw, file);
   }
 }
 
@@ -300,6 +304,6 @@ export class AutoConfig {
   ): Promise<PretrainedConfig> {
     checkOptions('AutoConfig.from_pretrained', options, MODEL_RULES);
     const folder = await resolveModelDir(dirOrId, { ...options, patterns: ['config.json'] });
-    return PretrainedConfig.from_folder(folder);
+    return PretrainedConfig.from_folder(folder, options.signal);
   }
 }

@@ -1,4 +1,4 @@
-import { isObject } from '../checkpoint/strict-json.js';
+import { isObject } from '../bounded-json.js';
 import { UnsupportedModelError } from '../errors.js';
 import { ConfigReader } from './config-reader.js';
 

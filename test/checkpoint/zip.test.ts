@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { withFile } from '../../lib/checkpoint/file.js';
+import { withFile } from '../../lib/bounded-file.js';
 import { readZip } from '../../lib/checkpoint/zip.js';
 import { CheckpointError } from '../../lib/errors.js';
 import { temporaryFolder } from '../temporary-folder.js';

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { JsonObject } from '../../lib/checkpoint/strict-json.js';
+import type { JsonObject } from '../../lib/bounded-json.js';
 import { CheckpointError, FileNotFoundError, UnsupportedModelError } from '../../lib/errors.js';
 import { AutoConfig, PretrainedConfig } from '../../lib/models/config.js';
 import { temporaryFolder } from '../temporary-folder.js';
