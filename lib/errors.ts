@@ -18,14 +18,33 @@ export interface ErrorDetails {
   cause?: unknown;
 }
 
-function show(value: unknown): string {
+/** Characters of a value that a message shows; the rest is of no use to a reader. */
+const MAX_SHOWN = 2000;
+
+/** A value as messages show it. Never throws, whatever the value does when it is looked at. */
+export function show(value: unknown): string {
+  const text = describe(value);
+  return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}...`;
+}
+
+function describe(value: unknown): string {
   if (typeof value === 'string') return value === '' ? '""' : value;
-  // JSON has neither NaN nor infinities.
-  if (typeof value === 'bigint' || typeof value === 'number') return String(value);
   try {
+    // JSON has neither NaN nor infinities, and nothing for functions and symbols.
+    if (typeof value !== 'object' || value === null) return String(value);
     return JSON.stringify(value) ?? String(value);
   } catch {
-    return String(value);
+    return typeOf(value);
+  }
+}
+
+function typeOf(value: unknown): string {
+  if (value === null) return 'null';
+  try {
+    return Array.isArray(value) ? 'array' : typeof value;
+  } catch {
+    // A proxy that was revoked.
+    return typeof value;
   }
 }
 
@@ -193,10 +212,11 @@ for (const [name, errorClass] of Object.entries(errorClasses)) identify(errorCla
 export function throwIfAborted(signal: AbortSignal | null | undefined): void {
   if (signal === undefined || signal === null) return;
   // By its shape: signals of polyfills and of other realms are as good.
-  if (typeof signal?.aborted !== 'boolean' || typeof signal.addEventListener !== 'function') {
+  const { aborted } = signal;
+  if (typeof aborted !== 'boolean' || typeof signal.addEventListener !== 'function') {
     throw invalidArgument('signal', 'an AbortSignal', signal);
   }
-  if (signal.aborted) throw new AbortError(signal.reason);
+  if (aborted) throw new AbortError(signal.reason);
 }
 
 /** Text of {@link InvalidArgumentError}, the same everywhere: what was expected, for which argument, what came. */
@@ -205,7 +225,7 @@ export function invalidArgument(
   expected: string,
   found: unknown,
 ): InvalidArgumentError {
-  const type = found === null ? 'null' : Array.isArray(found) ? 'array' : typeof found;
+  const type = typeOf(found);
   const value = typeof found === 'object' && found !== null ? '' : ` ${show(found)}`;
   return new InvalidArgumentError(
     `Expected ${expected} for ${name} but received${value} of type ${type}`,

@@ -15,12 +15,15 @@ function editDistance(a: string, b: string): number {
   return previous[b.length] as number;
 }
 
+/** Characters that are compared: more than any name has, and few enough to be quick. */
+const COMPARED = 64;
+
 /** The name nearest to what was written, by edit distance; of equally near ones the first. */
 export function nearestName(written: string, names: readonly string[]): string {
   let best = names[0] ?? '';
   let distance = Number.POSITIVE_INFINITY;
   for (const name of names) {
-    const d = editDistance(written.toLowerCase(), name.toLowerCase());
+    const d = editDistance(written.slice(0, COMPARED).toLowerCase(), name.toLowerCase());
     if (d < distance) {
       best = name;
       distance = d;

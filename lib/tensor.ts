@@ -16,18 +16,93 @@ export type TokenIds = Tensor | readonly (readonly number[])[] | readonly number
 /** Elements above which `console.log` shows the dimensions alone. */
 const MAX_SHOWN = 1000;
 
+/** Dimensions of one tensor, as in NumPy. */
+const MAX_DIMENSIONS = 64;
+
+/** Elements of one tensor: what a typed array can hold in every supported Node. */
+const MAX_ELEMENTS = 2 ** 32 - 1;
+
+/** Elements that `tolist` gives: numbers in V8's heap take 8 bytes each, and it has 2 to 4 GB. */
+const MAX_LISTED = 2 ** 26;
+
+const STORES = {
+  float32: Float32Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+  uint8: Uint8Array,
+  bool: Uint8Array,
+} as const satisfies Record<TensorType, unknown>;
+
 function arrayFor(type: TensorType, size: number): TensorData {
-  if (type === 'float32') return new Float32Array(size);
-  if (type === 'int32') return new Int32Array(size);
-  if (type === 'int64') return new BigInt64Array(size);
-  return new Uint8Array(size);
+  return new STORES[type](size);
 }
+
+function checkDims(dims: readonly number[]): readonly number[] {
+  if (!Array.isArray(dims) || dims.length > MAX_DIMENSIONS) {
+    throw invalidArgument('dims', `a list of at most ${MAX_DIMENSIONS} lengths`, dims);
+  }
+  const copy = [...dims];
+  let extent = 1;
+  for (const d of copy) {
+    if (!Number.isInteger(d) || d < 0) throw invalidArgument('dims', 'non-negative integers', d);
+    extent *= Math.max(d, 1);
+  }
+  // Empty dimensions do not excuse the others: loops run over them.
+  if (extent > MAX_ELEMENTS) {
+    throw invalidArgument('dims', `at most ${MAX_ELEMENTS} elements`, `[${copy.join(', ')}]`);
+  }
+  return copy;
+}
+
+/** Numbers or BigInts as elements of a type. */
+function convert(type: TensorType, values: ArrayLike<unknown>, size: number): TensorData {
+  const out = arrayFor(type, size);
+  for (let i = 0; i < size; i++) {
+    const value = values[i];
+    const isNumber = typeof value === 'number' || typeof value === 'bigint';
+    const fits =
+      type === 'float32'
+        ? isNumber
+        : type === 'bool'
+          ? isNumber || typeof value === 'boolean'
+          : typeof value === 'bigint' || Number.isSafeInteger(value);
+    if (!fits) {
+      throw invalidArgument('data', type === 'float32' ? 'numbers' : `integers for ${type}`, value);
+    }
+    const element = value as number | bigint;
+    if (type === 'bool') out[i] = Number(element) === 0 ? 0 : 1;
+    else out[i] = type === 'int64' ? BigInt(element) : Number(element);
+  }
+  return out;
+}
+
+/** A whole number as a property's name. */
+const INDEX = /^\d+$/;
+
+/**
+ * What stands behind {@link Tensor}'s prototype and answers for `t[0]`. Tensors themselves are no
+ * proxies: those could be sent to no worker and copied by no `structuredClone`.
+ */
+const INDEXED = new Proxy(Object.create(Object.prototype) as object, {
+  get(target, key, receiver) {
+    if (typeof key === 'string' && INDEX.test(key) && receiver instanceof Tensor) {
+      return receiver.at(Number(key));
+    }
+    return Reflect.get(target, key, receiver);
+  },
+  // The trap is not told for which tensor; Array's methods ask up to the length only.
+  has: (target, key) => (typeof key === 'string' && INDEX.test(key)) || Reflect.has(target, key),
+});
 
 /**
  * A dense row-major array on the host, as far as the library's surface needs one.
  *
  * `t[i]` is the i-th sub-tensor (or, for one dimension, the number), and iterating yields the same,
  * so that `gened[0]` and `for (const row of t)` read as they do in Python.
+ *
+ * `structuredClone` and `postMessage` carry `{ type, dims, data }`, which the constructor takes again:
+ * `new Tensor(copy.type, copy.data, copy.dims)`. A view carries all of the memory it looks at; take a
+ * `slice` of what is wanted.
  */
 export class Tensor implements Iterable<Tensor | number> {
   readonly type: TensorType;
@@ -37,46 +112,54 @@ export class Tensor implements Iterable<Tensor | number> {
   readonly data: TensorData;
   readonly [index: number]: Tensor;
 
+  /**
+   * @param data a typed array of the type is taken as it is, anything else is copied.
+   * @throws InvalidArgumentError for data that do not fit the type or the dims
+   */
   constructor(
     type: TensorType,
     data: TensorData | readonly number[] | readonly bigint[],
     dims: readonly number[],
   ) {
-    const size = dims.reduce((a, b) => a * b, 1);
-    for (const d of dims) {
-      if (!Number.isInteger(d) || d < 0) throw invalidArgument('dims', 'non-negative integers', d);
+    if (typeof type !== 'string' || !Object.hasOwn(STORES, type)) {
+      throw invalidArgument('type', `one of ${Object.keys(STORES).join(', ')}`, type);
     }
+    const isView = ArrayBuffer.isView(data) && !(data instanceof DataView);
+    if (!isView && !Array.isArray(data)) {
+      throw invalidArgument('data', 'a typed array or a list of numbers', data);
+    }
+    const lengths = checkDims(dims);
+    const size = lengths.reduce((a, b) => a * b, 1);
     if (data.length !== size) {
-      throw invalidArgument('data', `${size} elements for dims [${dims.join(', ')}]`, data.length);
+      throw invalidArgument(
+        'data',
+        `${size} elements for dims [${lengths.join(', ')}]`,
+        data.length,
+      );
     }
     this.type = type;
-    this.dims = dims;
-    if (ArrayBuffer.isView(data)) {
-      this.data = data;
-    } else {
-      const out = arrayFor(type, size);
-      for (let i = 0; i < size; i++) {
-        const value = data[i] as number | bigint;
-        out[i] = type === 'int64' ? BigInt(value) : Number(value);
-      }
-      this.data = out;
-    }
-    // biome-ignore lint/correctness/noConstructorReturn: t[i] is part of the surface and needs a proxy
-    return new Proxy(this, indexed);
+    this.dims = lengths;
+    this.data = data instanceof STORES[type] ? data : convert(type, data, size);
   }
 
   /** Rows of equal length to an int64 tensor [rows, length]. */
   static fromRows(rows: readonly (readonly number[])[]): Tensor {
+    if (!Array.isArray(rows) || !rows.every(Array.isArray)) {
+      throw invalidArgument('rows', 'a list of rows', rows);
+    }
     const width = rows[0]?.length ?? 0;
+    const dims = checkDims([rows.length, width]);
     const flat = new BigInt64Array(rows.length * width);
     rows.forEach((row, r) => {
       if (row.length !== width)
         throw invalidArgument('rows', `rows of length ${width}`, row.length);
-      row.forEach((id, c) => {
-        flat[r * width + c] = BigInt(id);
-      });
+      for (let c = 0; c < width; c++) {
+        const id = row[c];
+        if (!Number.isSafeInteger(id)) throw invalidArgument('rows', 'integers', id);
+        flat[r * width + c] = BigInt(id as number);
+      }
     });
-    return new Tensor('int64', flat, [rows.length, width]);
+    return new Tensor('int64', flat, dims);
   }
 
   /** Number of elements. */
@@ -96,6 +179,7 @@ export class Tensor implements Iterable<Tensor | number> {
 
   /** The i-th sub-tensor along the first dimension, sharing memory. Negative indices count from the end. */
   at(index: number): Tensor | number | undefined {
+    if (!Number.isInteger(index)) throw invalidArgument('index', 'an integer', index);
     const n = this.dims[0];
     const i = index < 0 ? index + (n ?? 0) : index;
     if (n === undefined || i < 0 || i >= n) return undefined;
@@ -160,9 +244,21 @@ export class Tensor implements Iterable<Tensor | number> {
     return Number(this.data[0]);
   }
 
-  /** Nested arrays of plain numbers, whatever the element type. */
+  /**
+   * Nested arrays of plain numbers, whatever the element type.
+   * @throws InvalidArgumentError for more elements than V8's heap could hold as numbers
+   */
   tolist(): NestedNumbers {
     const { data, dims } = this;
+    const extent = dims.reduce((a, b) => a * Math.max(b, 1), 1);
+    if (extent > MAX_LISTED) {
+      throw new InvalidArgumentError('A tensor of this size cannot be a list of numbers', {
+        subject: 'tolist',
+        expected: `at most ${MAX_LISTED} elements`,
+        found: extent,
+        remedy: 'Read `data`, or take a slice.',
+      });
+    }
     const walk = (depth: number, offset: number, step: number): NestedNumbers => {
       if (depth === dims.length) return Number(data[offset]);
       const n = dims[depth] as number;
@@ -193,16 +289,15 @@ export class Tensor implements Iterable<Tensor | number> {
   }
 }
 
-const indexed: ProxyHandler<Tensor> = {
-  get(target, key) {
-    if (typeof key === 'string' && /^\d+$/.test(key)) return target.at(Number(key));
-    return Reflect.get(target, key, target);
-  },
-  has(target, key) {
-    if (typeof key === 'string' && /^\d+$/.test(key)) return Number(key) < target.length;
-    return Reflect.has(target, key);
-  },
-};
+Object.setPrototypeOf(Tensor.prototype, INDEXED);
+
+function toId(id: unknown, name: string): number {
+  const n = typeof id === 'bigint' ? Number(id) : id;
+  if (typeof n !== 'number' || !Number.isSafeInteger(n)) {
+    throw invalidArgument(name, 'integer token ids', id);
+  }
+  return n;
+}
 
 /** Token ids in any accepted form, as rows of plain numbers. A flat list is one row. */
 export function toRows(ids: TokenIds, name = 'input_ids'): number[][] {
@@ -213,16 +308,11 @@ export function toRows(ids: TokenIds, name = 'input_ids'): number[][] {
     throw invalidArgument(name, 'a tensor of 1 or 2 dimensions', ids.dims.length);
   }
   if (!Array.isArray(ids)) throw invalidArgument(name, 'a Tensor, number[][] or number[]', ids);
-  const check = (id: unknown): number => {
-    const n = typeof id === 'bigint' ? Number(id) : id;
-    if (typeof n !== 'number' || !Number.isSafeInteger(n))
-      throw invalidArgument(name, 'integer token ids', id);
-    return n;
+  const row = (value: unknown): number[] => {
+    if (value instanceof Tensor && value.dims.length === 1) return value.tolist() as number[];
+    if (!Array.isArray(value)) throw invalidArgument(name, 'rows of token ids', value);
+    return Array.from(value, (id) => toId(id, name));
   };
-  if (ids.length > 0 && (Array.isArray(ids[0]) || ids[0] instanceof Tensor)) {
-    return (ids as readonly (readonly number[] | Tensor)[]).map((row) =>
-      row instanceof Tensor ? (row.tolist() as number[]) : Array.from(row, check),
-    );
-  }
-  return [Array.from(ids as readonly number[], check)];
+  const isRow = (value: unknown): boolean => Array.isArray(value) || value instanceof Tensor;
+  return ids.length > 0 && isRow(ids[0]) ? Array.from(ids, row) : [row(ids)];
 }
