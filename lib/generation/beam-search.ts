@@ -3,13 +3,17 @@
  * prompt has `num_beams` running beams and keeps its `num_beams` best finished sequences.
  */
 
-import { InvalidArgumentError, throwIfAborted } from '../errors.js';
+import { InvalidArgumentError } from '../errors.js';
 import { Tensor } from '../tensor.js';
 import { type DecodeRequest, fillerOf, newTokenLimits } from './decode-loop.js';
-import { logSoftmax, topK } from './float32.js';
+import { Largest, logSoftmax, max, topK } from './float32.js';
+import { checkLimit, MAX_PROMPT_TOKENS } from './limits.js';
 import { type GenerateOutput, plainOutput, stackRows } from './output.js';
-import { pick, type RandomStream, randomStreams, uniform, weights } from './random.js';
+import { checkTop, type RandomStream, randomStreams, uniform, weight } from './random.js';
 import { RowSequences } from './sequences.js';
+import { Turns } from './turns.js';
+import { LATE } from './user-code.js';
+import { WeightTree } from './weight-tree.js';
 
 const fround = Math.fround;
 
@@ -40,30 +44,77 @@ function best<T extends { readonly score: number }>(hypotheses: readonly T[], co
   return topK(scores, count).map((i) => hypotheses[i] as T);
 }
 
-/** Draws distinct indices with probabilities softmax(scores), one after the other. */
-function sampleWithoutReplacement(
-  scores: Float32Array,
-  count: number,
-  random: (draw: number) => number,
-): number[] {
-  const { weights: left } = weights(scores);
-  const chosen = new Set<number>();
-  for (let draw = 0; chosen.size < count; draw++) {
-    let total = 0;
-    for (const w of left) total += w;
-    // Where fewer tokens are possible than are needed, the first impossible ones fill up.
-    const index =
-      total > 0 ? pick(left, total, random(draw)) : left.findIndex((_, i) => !chosen.has(i));
-    if (index < 0) break;
-    chosen.add(index);
-    left[index] = 0;
+/** A token after one of a prompt's beams: `place` = beam * vocab_size + token. */
+interface Candidate {
+  place: number;
+  /** Sum of log-probabilities with the token's. */
+  value: number;
+}
+
+/** What both ways to choose candidates look at. */
+interface Choice {
+  /** Log-probabilities of the next token, one row a beam. */
+  rows: readonly Float32Array[];
+  /** The beams' sums of log-probabilities. */
+  scores: readonly number[];
+  count: number;
+  turns: Turns;
+}
+
+/** The best candidates, best first; of equal ones the first. */
+async function chooseBest({ rows, scores, count, turns }: Choice): Promise<Candidate[]> {
+  const vocab = rows[0]?.length ?? 0;
+  const largest = new Largest(Math.min(count, rows.length * vocab));
+  for (const [j, row] of rows.entries()) {
+    largest.offer(row, scores[j], j * vocab);
+    if (turns.due) await turns.turn();
   }
-  return [...chosen];
+  return largest.sorted();
+}
+
+/** Draws distinct candidates with probabilities softmax(sums), one after the other. */
+async function drawCandidates(
+  { rows, scores, count, turns }: Choice,
+  random: (draw: number) => number,
+): Promise<Candidate[]> {
+  const vocab = rows[0]?.length ?? 0;
+  const sum = (j: number, id: number): number =>
+    fround((rows[j]?.[id] as number) + (scores[j] as number));
+  let top = Number.NEGATIVE_INFINITY;
+  for (const [j, row] of rows.entries()) {
+    // Rounding keeps the order, so the largest sum is that of the largest entry.
+    top = Math.max(top, fround(max(row) + (scores[j] as number)));
+    if (turns.due) await turns.turn();
+  }
+  checkTop(top);
+  const left = new Float32Array(rows.length * vocab);
+  for (let j = 0; j < rows.length; j++) {
+    for (let id = 0; id < vocab; id++) left[j * vocab + id] = weight(sum(j, id), top);
+    if (turns.due) await turns.turn();
+  }
+  const tree = new WeightTree(left);
+  const chosen = new Set<number>();
+  let impossible = 0;
+  for (let draw = 0; chosen.size < count; draw++) {
+    let place = tree.draw(random(draw));
+    // Where fewer tokens are possible than are needed, the first impossible ones fill up.
+    if (place < 0) {
+      while (chosen.has(impossible)) impossible++;
+      if (impossible >= left.length) break;
+      place = impossible;
+    }
+    chosen.add(place);
+    if (turns.due) await turns.turn();
+  }
+  return [...chosen].map((place) => ({
+    place,
+    value: sum(Math.floor(place / vocab), place % vocab),
+  }));
 }
 
 /** Beam search or beam sampling of all prompts. */
 export async function beamSearch(request: DecodeRequest): Promise<GenerateOutput> {
-  const { session, config, inputs, processors, criteria, seed, signal } = request;
+  const { session, config, inputs, processors, criteria, seed, scope } = request;
   const { num_beams, early_stopping, length_penalty, num_return_sequences } = config;
   if (request.output_logprobs !== null) {
     throw new InvalidArgumentError('`output_logprobs` cannot be used with beam search', {
@@ -74,6 +125,15 @@ export async function beamSearch(request: DecodeRequest): Promise<GenerateOutput
   const vocab = session.vocab_size;
   const candidatesKept = Math.max(2, 1 + (config.eos?.length ?? 0)) * num_beams;
   const limits = newTokenLimits(request);
+  // Every candidate has a list of its ids.
+  const longest = inputs.length + limits.reduce((most, limit) => Math.max(most, limit), 0);
+  const tokens = inputs.rows.length * candidatesKept * longest;
+  checkLimit(
+    'num_beams',
+    tokens,
+    MAX_PROMPT_TOKENS,
+    'tokens in all candidates of up to max_length',
+  );
   const streams = randomStreams(inputs.prompts, candidatesKept);
   const scale = (length: number): number => fround(length ** length_penalty);
 
@@ -96,54 +156,68 @@ export async function beamSearch(request: DecodeRequest): Promise<GenerateOutput
   const scores: Tensor[] | null = config.output_scores ? [] : null;
   const logits: Tensor[] | null = config.output_logits ? [] : null;
   const everyRow = inputs.rows.flatMap(() => new Array<boolean>(num_beams).fill(true));
-  const sequences = new RowSequences(session, signal);
+  const sequences = new RowSequences(session, scope.signal);
   await sequences.prefill(inputs.prompts, num_beams);
   let pending = inputs.prompts.flatMap((prompt) =>
     new Array<number>(num_beams).fill(prompt.at(-1) as number),
   );
 
+  const turns = new Turns(() => scope.check());
+
   for (let step = 0; ; step++) {
-    throwIfAborted(signal);
+    scope.check();
     const raw = (await sequences.step(pending)) as Float32Array[];
     logits?.push(stackRows(raw));
     const running = states.flatMap((state) => state.running.map(({ ids }) => ids as number[]));
-    await processors.prepare(running, everyRow);
-    const logProbabilities = processors(running, raw.map(logSoftmax));
+    await processors.prepare(running, everyRow, scope);
+    const logSoftmaxes: Float32Array[] = [];
+    for (const row of raw) {
+      logSoftmaxes.push(logSoftmax(row));
+      if (turns.due) await turns.turn();
+    }
+    const logProbabilities = await processors.run(running, logSoftmaxes, turns);
     scores?.push(stackRows(logProbabilities));
 
-    const candidates = states.map((state, b) => {
-      const sums = new Float32Array(num_beams * vocab);
-      state.running.forEach(({ score }, j) => {
-        const row = logProbabilities[b * num_beams + j] as Float32Array;
-        for (let id = 0; id < vocab; id++) sums[j * vocab + id] = (row[id] as number) + score;
-      });
+    const candidates: Hypothesis[][] = [];
+    for (const [b, state] of states.entries()) {
+      const choice: Choice = {
+        rows: logProbabilities.slice(b * num_beams, (b + 1) * num_beams),
+        scores: state.running.map(({ score }) => score),
+        count: candidatesKept,
+        turns,
+      };
       const random = (draw: number): number =>
         uniform(seed, streams[b * candidatesKept + draw] as RandomStream, step);
       const chosen = config.do_sample
-        ? sampleWithoutReplacement(sums, candidatesKept, random)
-        : topK(sums, candidatesKept);
-      return chosen.map((index): Hypothesis => {
-        const j = Math.floor(index / vocab);
+        ? await drawCandidates(choice, random)
+        : await chooseBest(choice);
+      const list: Hypothesis[] = [];
+      for (const { place, value } of chosen) {
+        const j = Math.floor(place / vocab);
         const parent = state.running[j] as Hypothesis;
-        return {
-          ids: [...parent.ids, index % vocab],
+        list.push({
+          ids: [...parent.ids, place % vocab],
           beams: [...parent.beams, b * num_beams + j],
-          score: sums[index] as number,
-        };
-      });
-    });
+          score: value,
+        });
+        if (turns.due) await turns.turn();
+      }
+      candidates.push(list);
+    }
 
-    const answers = await criteria(
-      candidates.flatMap((list) => list.map(({ ids }) => ids as number[])),
-      scores,
+    const answers = await scope.wait(
+      criteria(
+        candidates.flatMap((list) => list.map(({ ids }) => ids as number[])),
+        scores,
+      ),
     );
     let answered = 0;
     let everythingEnds = true;
     const newLength = step + 1;
-    states.forEach((state, b) => {
+    for (const [b, state] of states.entries()) {
       const list = candidates[b] as Hypothesis[];
       const full = newLength >= (limits[b] as number);
-      const ends = list.map(() => answers[answered++] === true || full);
+      const ends = list.map(() => answers === LATE || answers[answered++] === true || full);
       everythingEnds &&= !ends.includes(false);
 
       state.running = best(
@@ -167,9 +241,13 @@ export async function beamSearch(request: DecodeRequest): Promise<GenerateOutput
           ? config.max_length - inputs.length
           : newLength;
       const hope = fround((state.running[0] as Hypothesis).score / scale(length));
-      const worst = Math.min(...state.finished.map(({ score }) => score));
+      const worst = state.finished.reduce(
+        (least, { score }) => Math.min(least, score),
+        Number.POSITIVE_INFINITY,
+      );
       state.improvable &&= state.finished.some(({ done }) => hope > (done ? worst : EXCLUDED));
-    });
+      if (turns.due) await turns.turn();
+    }
 
     const allDone = states.every((state) => state.finished.every(({ done }) => done));
     const open = !(early_stopping === true && allDone);
@@ -183,7 +261,7 @@ export async function beamSearch(request: DecodeRequest): Promise<GenerateOutput
   }
 
   const results = states.flatMap((state) => state.finished.slice(0, num_return_sequences));
-  const generated = Math.max(...results.map(({ beams }) => beams.length));
+  const generated = results.reduce((most, { beams }) => Math.max(most, beams.length), 0);
   const pad = (values: readonly number[], length: number, filler: number): number[] => [
     ...values,
     ...new Array<number>(length - values.length).fill(filler),

@@ -1,4 +1,5 @@
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
+import { checkLimit, MAX_CALLABLES } from './limits.js';
 
 /**
  * Classes whose instances can be called, as Python objects with `__call__` can: `processor(ids,
@@ -27,11 +28,12 @@ export abstract class Callable {
  * construction from an iterable, `push` (`append`), `extend`, `length`, iteration and `at`.
  */
 export abstract class CallableList<T> extends Callable implements Iterable<T> {
-  readonly items: T[];
+  readonly items: T[] = [];
 
+  /** @throws InvalidArgumentError for what is no list, or one without end */
   constructor(items: Iterable<T> = []) {
     super();
-    this.items = [...items];
+    this.extend(items);
   }
 
   get length(): number {
@@ -45,8 +47,7 @@ export abstract class CallableList<T> extends Callable implements Iterable<T> {
 
   /** Appends entries. */
   push(...items: T[]): this {
-    this.items.push(...items);
-    return this;
+    return this.extend(items);
   }
 
   /** `push` of one entry, under Python's name. */
@@ -56,7 +57,14 @@ export abstract class CallableList<T> extends Callable implements Iterable<T> {
 
   /** Appends all entries of another list or iterable. */
   extend(items: Iterable<T>): this {
-    return this.push(...items);
+    if (typeof items?.[Symbol.iterator] !== 'function') {
+      throw invalidArgument('items', 'a list', items);
+    }
+    for (const item of items) {
+      this.items.push(item);
+      checkLimit('items', this.items.length, MAX_CALLABLES, 'entries of a list');
+    }
+    return this;
   }
 
   [Symbol.iterator](): Iterator<T> {

@@ -1,6 +1,9 @@
-import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { FileNotFoundError, InvalidArgumentError } from '../errors.js';
+import { withSignal } from '../abort.js';
+import { readTextFile } from '../checkpoint/file.js';
+import { LIMITS } from '../checkpoint/types.js';
+import { FileNotFoundError, InvalidArgumentError, invalidArgument } from '../errors.js';
 import { type HubOptions, resolveModelDir } from '../hub/index.js';
 import { nearestName } from '../nearest-name.js';
 import { HUB_OPTIONS } from '../pretrained-options.js';
@@ -29,9 +32,9 @@ const CALL_ARGUMENTS = [
   'negative_prompt_attention_mask',
 ];
 
-/** Fields copied from the caller's object: lists are not shared with it. */
-function copy<T>(value: T): T {
-  return typeof value === 'object' && value !== null ? structuredClone(value) : value;
+/** Fields copied from the caller's object: lists, and lists in lists, are not shared with it. */
+function copy(value: unknown): unknown {
+  return Array.isArray(value) ? Array.from(value, copy) : value;
 }
 
 /** The error for a name that is no generation field. */
@@ -43,7 +46,7 @@ export function unknownField(name: string): InvalidArgumentError {
       { subject: name },
     );
   }
-  if (name in NEUTRAL_FIELDS) {
+  if (Object.hasOwn(NEUTRAL_FIELDS, name)) {
     return new InvalidArgumentError(`\`${name}\` is not supported`, {
       subject: name,
       remedy: 'Leave it out; docs/generation.md lists what komt supports and why',
@@ -68,17 +71,23 @@ export class GenerationConfig {
    *   that cannot be meant. Flags without effect warn.
    */
   constructor(fields: GenerationFields = {}) {
+    if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
+      throw invalidArgument('the fields of GenerationConfig', 'an object', fields);
+    }
     for (const name of GENERATION_FIELDS) this.set(name, null);
     const given = new Set<string>();
     for (const [name, value] of Object.entries(fields)) {
       if (isGenerationField(name)) {
-        this.set(name, copy(value ?? null));
+        this.set(name, value ?? null);
         if (value != null) given.add(name);
       } else if (!isNeutral(name, value)) {
         throw unknownField(name);
       }
     }
+    // Checked first: what is no list of a length that can be meant is not copied.
     validate(this, given);
+    for (const name of given)
+      this.set(name as GenerationField, copy(this[name as GenerationField]));
   }
 
   private set(name: GenerationField, value: unknown): void {
@@ -99,7 +108,7 @@ export class GenerationConfig {
   /** The fields that are set. */
   to_dict(): GenerationFields {
     const set = GENERATION_FIELDS.filter((name) => this[name] !== null);
-    return Object.fromEntries(set.map((name) => [name, copy(this[name])]));
+    return Object.fromEntries(set.map((name) => [name, copy(this[name])])) as GenerationFields;
   }
 
   /** The fields that are set, as JSON text with sorted keys, as transformers writes it. */
@@ -127,7 +136,10 @@ export class GenerationConfig {
    * @throws InvalidArgumentError for text that is no JSON object.
    */
   static from_json(json: string | object, origin = FILE_NAME): GenerationConfig {
-    const value = typeof json === 'string' ? parse(json, origin) : json;
+    const value: unknown = typeof json === 'string' ? parse(json, origin) : json;
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      throw new InvalidArgumentError('Not a JSON object', { file: origin });
+    }
     const fields: Record<string, unknown> = {};
     for (const [name, content] of Object.entries(value)) {
       if (isGenerationField(name)) fields[name] = content;
@@ -143,6 +155,9 @@ export class GenerationConfig {
    * `generation_config.json` existed do.
    */
   static from_model_config(config: object): GenerationConfig {
+    if (typeof config !== 'object' || config === null) {
+      throw invalidArgument('config', "the fields of a model's config.json", config);
+    }
     const entries = Object.entries(config).filter(([name]) => isGenerationField(name));
     const generation = new GenerationConfig(Object.fromEntries(entries));
     if (generation.output_scores || generation.output_logits) {
@@ -161,18 +176,25 @@ export class GenerationConfig {
     folderOrId: string,
     fields: GenerationFields & Omit<HubOptions, 'patterns'> & { config_file_name?: string } = {},
   ): Promise<GenerationConfig> {
+    if (typeof fields !== 'object' || fields === null) {
+      throw invalidArgument('the options of GenerationConfig.from_pretrained', 'an object', fields);
+    }
     const { config_file_name = FILE_NAME, ...others } = fields;
+    checkFileName(config_file_name);
     const isHubOption = ([name]: [string, unknown]) => HUB_OPTIONS.some((known) => known === name);
     const hub = Object.fromEntries(Object.entries(others).filter(isHubOption)) as HubOptions;
     const overrides = Object.fromEntries(
       Object.entries(others).filter((entry) => !isHubOption(entry)),
     ) as GenerationFields;
-    const folder = await resolveModelDir(folderOrId, { ...hub, patterns: [config_file_name] });
+    const folder = await withSignal(hub.signal, (signal) =>
+      resolveModelDir(folderOrId, { ...hub, signal, patterns: [config_file_name] }),
+    );
     const file = join(folder, config_file_name);
-    const text = await readFile(file, 'utf8').catch((cause) => {
+    const text = await readTextFile(file, LIMITS.jsonBytes).catch((cause) => {
+      if (!(cause instanceof FileNotFoundError)) throw cause;
       throw new FileNotFoundError("Can't load the generation configuration", { file, cause });
     });
-    const config = GenerationConfig.from_json(text, file);
+    const config = fromFile(text, file);
     return Object.keys(overrides).length === 0 ? config : config.update(overrides);
   }
 
@@ -183,6 +205,8 @@ export class GenerationConfig {
    */
   async save_pretrained(folder: string, config_file_name = FILE_NAME): Promise<void> {
     validateStrictly(this);
+    checkFileName(config_file_name);
+    if (typeof folder !== 'string') throw invalidArgument('folder', 'a path', folder);
     const existing = await stat(folder).catch(() => null);
     if (existing !== null && !existing.isDirectory()) {
       throw new InvalidArgumentError(`Provided path (${folder}) should be a directory, not a file`);
@@ -192,10 +216,25 @@ export class GenerationConfig {
   }
 }
 
-function parse(text: string, origin: string): object {
-  let value: unknown;
+/** As {@link GenerationConfig.from_json}; errors of values name the file as well. */
+function fromFile(text: string, file: string): GenerationConfig {
   try {
-    value = JSON.parse(text);
+    return GenerationConfig.from_json(text, file);
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError) || error.file !== undefined) throw error;
+    const { message, subject } = error;
+    throw new InvalidArgumentError(message, { subject, file, cause: error });
+  }
+}
+
+function checkFileName(name: string): void {
+  if (typeof name === 'string' && name !== '') return;
+  throw invalidArgument('config_file_name', 'the name of a file', name);
+}
+
+function parse(text: string, origin: string): unknown {
+  try {
+    return JSON.parse(text);
   } catch (cause) {
     throw new InvalidArgumentError(
       `It looks like the config file at '${origin}' is not a valid JSON file`,
@@ -207,8 +246,4 @@ function parse(text: string, origin: string): object {
       },
     );
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new InvalidArgumentError('Not a JSON object', { file: origin });
-  }
-  return value;
 }

@@ -1,7 +1,6 @@
 /** Greedy decoding and sampling, natively or step by step. */
 
 import type { EngineSession } from '../engine.js';
-import { throwIfAborted } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { type NativePlan, planNative } from './decode-plan.js';
 import { argmax } from './float32.js';
@@ -19,6 +18,8 @@ import { type RandomStream, randomStreams, sampleToken, uniform } from './random
 import type { ResolvedConfig } from './resolve.js';
 import { RowSequences } from './sequences.js';
 import { MaxLengthCriteria, type StoppingCriteriaList } from './stopping-criteria.js';
+import { Turns } from './turns.js';
+import { type CallScope, LATE, type Late } from './user-code.js';
 
 /** Everything a decoding method works with. */
 export interface DecodeRequest {
@@ -29,7 +30,7 @@ export interface DecodeRequest {
   criteria: StoppingCriteriaList;
   streamer: GenerationStreamer | null;
   seed: bigint;
-  signal: AbortSignal | undefined;
+  scope: CallScope;
   /** As the option: null is off. */
   output_logprobs: number | null;
 }
@@ -67,7 +68,7 @@ export async function decode(request: DecodeRequest): Promise<GenerateOutput> {
 }
 
 async function decodeNatively(request: DecodeRequest, plan: NativePlan): Promise<GenerateOutput> {
-  const { session, config, inputs, streamer, signal } = request;
+  const { session, config, inputs, streamer, scope } = request;
   const copies = config.num_return_sequences;
   const { prompts } = inputs;
   const ids = inputs.rows.flatMap((row) => Array.from({ length: copies }, () => row.slice()));
@@ -77,7 +78,7 @@ async function decodeNatively(request: DecodeRequest, plan: NativePlan): Promise
   const logprobs: ChosenTokenLogprob[][] | null =
     request.output_logprobs === null ? null : ids.map(() => []);
 
-  const sequences = new RowSequences(session, signal);
+  const sequences = new RowSequences(session, scope.signal);
   const distinct = new Set(prompts.map((prompt) => prompt.join())).size;
   const shared = distinct < ids.length;
   let handles: readonly number[];
@@ -103,6 +104,7 @@ async function decodeNatively(request: DecodeRequest, plan: NativePlan): Promise
 
   const judge = plan.judges.length > 0;
   const nobody = ids.map(() => false);
+  const everybody = ids.map(() => true);
   await session.decode({
     rows,
     sampling: plan.sampling,
@@ -111,7 +113,7 @@ async function decodeNatively(request: DecodeRequest, plan: NativePlan): Promise
     logprobs: logprobs !== null,
     // A streamer may give a promise to be waited for.
     ask: judge || streamer !== null,
-    signal,
+    signal: scope.signal,
     onStep: (step) => {
       const chosen = ids.map((row, r) => {
         const token = step.tokens[r] as number;
@@ -121,17 +123,23 @@ async function decodeNatively(request: DecodeRequest, plan: NativePlan): Promise
         row.push(token >= 0 ? token : filler);
         return [row.at(-1) as number];
       });
-      const answer = (): boolean[] | Promise<boolean[]> =>
-        judge ? plan.judges(ids, null) : nobody;
-      const shown = streamer?.put(chosen);
-      return shown instanceof Promise ? shown.then(answer) : answer();
+      scope.check();
+      const judged = (shown: void | Late): boolean[] | Promise<boolean[] | Late> => {
+        if (shown === LATE) return everybody;
+        return judge ? scope.wait(plan.judges(ids, null)) : nobody;
+      };
+      const shown = scope.wait(streamer?.put(chosen));
+      const done = shown instanceof Promise ? shown.then(judged) : judged(shown);
+      return done instanceof Promise
+        ? done.then((flags) => (flags === LATE ? everybody : flags))
+        : done;
     },
   });
   return { ...plainOutput(ids), logprobs };
 }
 
 async function decodeInJavaScript(request: DecodeRequest): Promise<GenerateOutput> {
-  const { config, inputs, processors, criteria, streamer, seed, signal, session } = request;
+  const { config, inputs, processors, criteria, streamer, seed, scope, session } = request;
   const copies = config.num_return_sequences;
   const ids = inputs.rows.flatMap((row) => Array.from({ length: copies }, () => row.slice()));
   const streams = randomStreams(inputs.prompts, copies);
@@ -149,36 +157,40 @@ async function decodeInJavaScript(request: DecodeRequest): Promise<GenerateOutpu
   const logprobs: ChosenTokenLogprob[][] | null =
     output_logprobs === null ? null : ids.map(() => []);
 
-  const sequences = new RowSequences(session, signal);
+  const sequences = new RowSequences(session, scope.signal);
   await sequences.prefill(inputs.prompts, copies);
   let pending: (number | null)[] = ids.map(
     (_, r) => inputs.prompts[Math.floor(r / copies)]?.at(-1) as number,
   );
+  const turns = new Turns(() => scope.check());
   for (let step = 0; active.includes(true); step++) {
-    throwIfAborted(signal);
+    scope.check();
     const raw = (await sequences.step(pending)).map((row) => row ?? idle.slice());
     logits?.push(stackRows(raw));
-    await processors.prepare(ids, active);
-    const processed = processors(ids, raw);
+    await processors.prepare(ids, active, scope);
+    const processed = await processors.run(ids, raw, turns);
     scores?.push(stackRows(processed));
 
-    const tokens = processed.map((row, r) => {
-      if (!active[r]) return filler;
-      const token = config.do_sample
-        ? sampleToken(row, uniform(seed, streams[r] as RandomStream, step))
-        : argmax(row);
-      logprobs?.[r]?.push(chosenLogprob(row, token, output_logprobs ?? 0));
-      return token;
-    });
+    const tokens: number[] = [];
+    for (const [r, row] of processed.entries()) {
+      if (active[r]) {
+        const token = config.do_sample
+          ? sampleToken(row, uniform(seed, streams[r] as RandomStream, step))
+          : argmax(row);
+        logprobs?.[r]?.push(chosenLogprob(row, token, output_logprobs ?? 0));
+        tokens.push(token);
+      } else tokens.push(filler);
+      if (turns.due) await turns.turn();
+    }
     tokens.forEach((token, r) => {
       ids[r]?.push(token);
     });
-    await streamer?.put(tokens.map((token) => [token]));
-    const done = await criteria(ids, scores);
+    const shown = await scope.wait(streamer?.put(tokens.map((token) => [token])));
+    const done = shown === LATE ? LATE : await scope.wait(criteria(ids, scores));
     pending = tokens.map((token, r) => {
       const prompt = Math.floor(r / copies);
       const wasActive = active[r];
-      if (done[r] || step + 1 >= (limits[prompt] as number)) active[r] = false;
+      if (done === LATE || done[r] || step + 1 >= (limits[prompt] as number)) active[r] = false;
       if (active[r]) return token;
       if (runFinished && step + 1 < (room[prompt] as number)) return token;
       if (wasActive || runFinished) sequences.release(r);

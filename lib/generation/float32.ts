@@ -70,18 +70,34 @@ export function logSoftmax(values: Float32Array): Float32Array {
   return out;
 }
 
+const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+
 /**
- * Indices in ascending order of their values; equal values keep their order.
+ * Indices in ascending order of their values; equal values keep their order, NaN comes last.
  *
- * @param among the indices to sort; all of them by default.
+ * Each value and its index make one 64-bit integer, which sorts without a call of JavaScript for
+ * every comparison.
+ *
+ * @param among the indices to sort, ascending; all of them by default.
  */
 export function sortAscending(values: Float32Array, among?: Uint32Array): Uint32Array {
-  const order = among?.slice() ?? Uint32Array.from(values, (_, i) => i);
-  return order.sort((a, b) => {
-    const x = values[a] as number;
-    const y = values[b] as number;
-    return x < y ? -1 : x > y ? 1 : a - b;
-  });
+  const n = among?.length ?? values.length;
+  const keys = new BigUint64Array(n);
+  const words = new Uint32Array(keys.buffer);
+  const [low, high] = LITTLE_ENDIAN ? [0, 1] : [1, 0];
+  const float = new Float32Array(1);
+  const bits = new Uint32Array(float.buffer);
+  for (let i = 0; i < n; i++) {
+    const index = among === undefined ? i : (among[i] as number);
+    // Adding zero makes -0 equal to 0.
+    float[0] = (values[index] as number) + 0;
+    const b = bits[0] as number;
+    // Integers in the order of the floats: negative ones count down.
+    words[2 * i + high] = b >>> 31 === 1 && !Number.isNaN(float[0]) ? ~b : b | 0x80000000;
+    words[2 * i + low] = index;
+  }
+  keys.sort();
+  return Uint32Array.from({ length: n }, (_, i) => words[2 * i + low] as number);
 }
 
 /** Indices of the entries above -Infinity, ascending. */
@@ -95,41 +111,89 @@ export function finiteIndices(values: Float32Array): Uint32Array {
 }
 
 /**
- * Indices of the k largest entries, largest first; of equal ones the lower index comes first.
- * O(n + m log k), where m entries enter the running selection.
+ * The k largest of values that come one after the other; of equal ones those that came first.
+ * O(n + m log k), where m values enter the running selection.
  */
-export function topK(values: Float32Array, k: number): number[] {
-  const limit = Math.min(k, values.length);
-  if (limit <= 0) return [];
-  // A binary heap with the worst kept entry at the root.
-  const heap: number[] = [];
-  const worse = (a: number, b: number): boolean => {
-    const x = values[a] as number;
-    const y = values[b] as number;
-    return x < y || (x === y && a > b);
-  };
-  const siftDown = (start: number): void => {
-    let i = start;
-    for (;;) {
-      const left = 2 * i + 1;
-      if (left >= heap.length) return;
-      const right = left + 1;
-      const child =
-        right < heap.length && worse(heap[right] as number, heap[left] as number) ? right : left;
-      if (!worse(heap[child] as number, heap[i] as number)) return;
-      [heap[i], heap[child]] = [heap[child] as number, heap[i] as number];
-      i = child;
-    }
-  };
-  for (let i = 0; i < limit; i++) heap.push(i);
-  for (let i = (limit >> 1) - 1; i >= 0; i--) siftDown(i);
-  for (let i = limit; i < values.length; i++) {
-    if (worse(heap[0] as number, i)) {
-      heap[0] = i;
-      siftDown(0);
+export class Largest {
+  /** A binary heap with the worst kept entry at the root. */
+  private readonly values: Float32Array;
+  private readonly places: Uint32Array;
+  private size = 0;
+
+  constructor(private readonly k: number) {
+    this.values = new Float32Array(k);
+    this.places = new Uint32Array(k);
+  }
+
+  /** Offers `values[i] + plus`, rounded to float32, for all i, as entries `first + i`. */
+  offer(values: Float32Array, plus = 0, first = 0): void {
+    for (let i = 0; i < values.length; i++) {
+      const value = fround((values[i] as number) + plus);
+      if (this.size < this.k) this.add(value, first + i);
+      // Of equal ones the later is the worse, and it comes later.
+      else if (value > (this.values[0] as number)) this.siftDown(0, value, first + i);
     }
   }
-  return heap.sort((a, b) => (worse(a, b) ? 1 : -1));
+
+  /** The places of the kept entries and their values, best first. */
+  sorted(): { place: number; value: number }[] {
+    const kept = Array.from({ length: this.size }, (_, i) => ({
+      place: this.places[i] as number,
+      value: this.values[i] as number,
+    }));
+    return kept.sort((a, b) =>
+      a.value < b.value || (a.value === b.value && a.place > b.place) ? 1 : -1,
+    );
+  }
+
+  private add(value: number, place: number): void {
+    let i = this.size++;
+    while (i > 0) {
+      const parent = (i - 1) >> 1;
+      if (!this.worse(value, place, parent)) break;
+      this.set(i, this.values[parent] as number, this.places[parent] as number);
+      i = parent;
+    }
+    this.set(i, value, place);
+  }
+
+  private siftDown(start: number, value: number, place: number): void {
+    let i = start;
+    for (;;) {
+      let child = 2 * i + 1;
+      if (child >= this.size) break;
+      const right = child + 1;
+      if (
+        right < this.size &&
+        this.worse(this.values[right] as number, this.places[right] as number, child)
+      ) {
+        child = right;
+      }
+      const v = this.values[child] as number;
+      const p = this.places[child] as number;
+      if (!(v < value || (v === value && p > place))) break;
+      this.set(i, v, p);
+      i = child;
+    }
+    this.set(i, value, place);
+  }
+
+  private worse(value: number, place: number, than: number): boolean {
+    const other = this.values[than] as number;
+    return value < other || (value === other && place > (this.places[than] as number));
+  }
+
+  private set(i: number, value: number, place: number): void {
+    this.values[i] = value;
+    this.places[i] = place;
+  }
+}
+
+/** Indices of the k largest entries, largest first; of equal ones the lower index comes first. */
+export function topK(values: Float32Array, k: number): number[] {
+  const largest = new Largest(Math.max(0, Math.min(k, values.length)));
+  largest.offer(values);
+  return largest.sorted().map(({ place }) => place);
 }
 
 /** The k-th largest value, counting equal ones separately. */

@@ -1,10 +1,18 @@
-import { InvalidArgumentError, invalidArgument, throwIfAborted } from '../errors.js';
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import { Tensor } from '../tensor.js';
 import { warnOnce } from '../warnings.js';
 import { beamSearch } from './beam-search.js';
 import { type DecodeRequest, decode } from './decode-loop.js';
 import { UnbatchedClassifierFreeGuidanceLogitsProcessor } from './guidance.js';
 import { type PreparedInputs, prepareInputs } from './inputs.js';
+import {
+  checkLargest,
+  checkLimit,
+  MAX_LOGPROBS,
+  MAX_PROMPT_TOKENS,
+  MAX_ROWS,
+  MAX_STEP_SCORES,
+} from './limits.js';
 import { buildLogitsProcessors, mergeWithCustom } from './logits-processor-list.js';
 import type { GenerationModel, GenerationStreamer } from './model.js';
 import type { GenerateOptions } from './options.js';
@@ -22,6 +30,7 @@ import {
   StoppingCriteriaList,
   toStoppingCriteriaList,
 } from './stopping-criteria.js';
+import { CallScope } from './user-code.js';
 
 /** Options for which the result is an object. */
 export type GenerateDictOptions = GenerateOptions &
@@ -43,8 +52,9 @@ export type GenerateTensorOptions = GenerateOptions & {
  *   early filled with padding; or, with `return_dict_in_generate` or `output_logprobs`, an object
  *   whose `sequences` is that tensor.
  * @throws InvalidArgumentError for options that cannot be meant.
- * @throws AbortError when `signal` fires. Everything the call took is released, as it is when a
- *   streamer, processor or criterion throws; the call then rejects with that error.
+ * @throws AbortError when `signal` fires, DisposedError when the model is disposed: a streamer or
+ *   criterion that gave a promise is then waited for no longer. Everything the call took is released, as
+ *   it is when a streamer, processor or criterion throws; the call then rejects with that error.
  */
 export function generate(
   model: GenerationModel,
@@ -57,11 +67,24 @@ export function generate(
 ): Promise<Tensor | GenerateOutput>;
 export async function generate(
   model: GenerationModel,
-  options: GenerateOptions = {},
+  given: GenerateOptions = {},
 ): Promise<Tensor | GenerateOutput> {
-  checkCall(options);
-  const signal = options.signal ?? undefined;
-  throwIfAborted(signal);
+  checkCall(given);
+  // Read once: what is checked is what is used.
+  const options: GenerateOptions = { ...given };
+  const scope = new CallScope(options.signal, model.disposal);
+  try {
+    return await run(model, options, scope);
+  } finally {
+    scope.close();
+  }
+}
+
+async function run(
+  model: GenerationModel,
+  options: GenerateOptions,
+  scope: CallScope,
+): Promise<Tensor | GenerateOutput> {
   const output_logprobs = checkLogprobs(options.output_logprobs ?? null);
   const unmeasured = resolveConfig(options, model.generation_config);
   const mode = modeOf(unmeasured.config);
@@ -71,11 +94,12 @@ export async function generate(
       { subject: 'streamer' },
     );
   }
+  const { vocab_size } = model.config;
   const inputs = prepareInputs(
     options.input_ids ?? options.inputs ?? null,
     options.attention_mask ?? null,
     {
-      vocab_size: model.config.vocab_size,
+      vocab_size,
       bos: unmeasured.config.bos_token_id ?? null,
       eos: unmeasured.config.eos,
       pad_token_id: unmeasured.config.pad_token_id ?? null,
@@ -83,7 +107,9 @@ export async function generate(
   );
   const limit = model.config.max_position_embeddings ?? null;
   const config = resolveLengths(unmeasured, inputs.length, limit);
+  checkBatch(inputs, config, vocab_size);
   const criteria = criteriaOf(config, options, limit);
+  scope.deadline = deadlineOf(criteria);
   remindOfLength(inputs.length, limit);
   const seed = options.seed == null ? randomSeed() : toSeed(options.seed);
 
@@ -105,11 +131,11 @@ export async function generate(
               prompts: guidancePrompts(options, model, inputs),
               copies: rowsOf(config),
               promptLength: inputs.length,
-              signal,
+              signal: scope.signal,
             }),
     });
     const prompts = repeat(inputs.rows, config.num_return_sequences).map((row) => row.slice());
-    await streamer?.put(prompts);
+    await scope.wait(streamer?.put(prompts));
     const request: DecodeRequest = {
       session,
       config,
@@ -118,21 +144,24 @@ export async function generate(
       criteria,
       streamer,
       seed,
-      signal,
+      scope,
       output_logprobs,
     };
     const output = await METHODS[mode](request);
-    await streamer?.end();
+    await scope.wait(streamer?.end(), END_GRACE);
     remindOfLength((output.sequences.dims[1] as number) - 1, limit);
     const asDict = config.return_dict_in_generate || output_logprobs !== null;
     return asDict ? output : output.sequences;
   } catch (error) {
-    await abandon(streamer, error);
+    await abandon(streamer, error, scope);
     throw error;
   } finally {
     session.dispose();
   }
 }
+
+/** Milliseconds a streamer's `end` may take where the call's time is over. */
+const END_GRACE = 1000;
 
 /** What Python's positional arguments become when ported word by word, and objects of another kind. */
 function checkCall(options: GenerateOptions): void {
@@ -154,14 +183,18 @@ function checkCall(options: GenerateOptions): void {
   }
 }
 
-function hasMethod(value: object, name: string): boolean {
+function hasMethod(value: unknown, name: string): boolean {
   return typeof (value as Record<string, unknown>)[name] === 'function';
 }
 
 /** Tells a streamer of a failure, so that nobody waits for it; the error to report stays the first. */
-async function abandon(streamer: GenerationStreamer | null, error: unknown): Promise<void> {
+async function abandon(
+  streamer: GenerationStreamer | null,
+  error: unknown,
+  scope: CallScope,
+): Promise<void> {
   try {
-    await (streamer?.fail ? streamer.fail(error) : streamer?.end());
+    await scope.wait(streamer?.fail ? streamer.fail(error) : streamer?.end(), END_GRACE);
   } catch {
     // The streamer may be what failed.
   }
@@ -196,7 +229,29 @@ function checkLogprobs(k: number | null): number | null {
   if (k !== null && (!Number.isInteger(k) || k < 0)) {
     throw invalidArgument('output_logprobs', 'an integer >= 0', k);
   }
+  checkLargest('output_logprobs', k ?? 0, MAX_LOGPROBS);
   return k;
+}
+
+/** Refuses what the rows, the vocabulary and the prompts make too large together. */
+function checkBatch(inputs: PreparedInputs, config: ResolvedConfig, vocab_size: number): void {
+  const subject = config.num_beams > 1 ? 'num_beams' : 'num_return_sequences';
+  const rows = inputs.rows.length * rowsOf(config);
+  checkLimit(subject, rows, MAX_ROWS, 'rows');
+  checkLimit(subject, rows * inputs.length, MAX_PROMPT_TOKENS, 'prompt tokens in all rows');
+  const positions = rows * (1 + (config.prompt_lookup_num_tokens ?? 0));
+  checkLimit(subject, positions * vocab_size, MAX_STEP_SCORES, 'scores in a step');
+}
+
+/** `performance.now()` at which the call's time is over. */
+function deadlineOf(criteria: StoppingCriteriaList): number {
+  let deadline = Number.POSITIVE_INFINITY;
+  for (const c of criteria) {
+    if (!(c instanceof MaxTimeCriteria) || c.constructor !== MaxTimeCriteria) continue;
+    const left = (c.initial_timestamp + c.max_time) * 1000 - Date.now();
+    deadline = Math.min(deadline, performance.now() + left);
+  }
+  return deadline;
 }
 
 /** Rows each prompt has while decoding. */
@@ -237,7 +292,7 @@ function criteriaOf(
 
 /** Refuses prompts the cache cannot hold; warns where it will end an answer early. */
 function checkRoom(inputs: PreparedInputs, config: ResolvedConfig, capacity: number): void {
-  const longest = Math.max(...inputs.prompts.map((prompt) => prompt.length));
+  const longest = inputs.prompts.reduce((most, { length }) => Math.max(most, length), 0);
   if (longest > capacity) {
     throw new InvalidArgumentError('The prompt is longer than the cache can hold', {
       subject: 'input_ids',

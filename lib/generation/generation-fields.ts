@@ -222,7 +222,7 @@ export const NEUTRAL_FIELDS: Readonly<Record<string, readonly unknown[] | 'any'>
 /** Whether a field that is not in {@link GENERATION_FIELDS} can be left out without effect. */
 export function isNeutral(name: string, value: unknown): boolean {
   if (value === null || value === undefined) return true;
-  const neutral = NEUTRAL_FIELDS[name];
+  const neutral = Object.hasOwn(NEUTRAL_FIELDS, name) ? NEUTRAL_FIELDS[name] : undefined;
   return neutral === 'any' || (neutral?.includes(value) ?? false);
 }
 

@@ -1,6 +1,7 @@
 import type { EngineSession } from '../engine.js';
+import { invalidArgument } from '../errors.js';
 import { logSoftmax } from './float32.js';
-import { LogitsProcessor } from './logits-processor.js';
+import { RowLogitsProcessor } from './logits-processor.js';
 import { RowSequences } from './sequences.js';
 
 const fround = Math.fround;
@@ -21,7 +22,7 @@ export interface GuidanceContext {
  * row has a second, unconditional sequence that grows by the same tokens, and the scores become
  * unconditional + guidance_scale * (conditional - unconditional), on log-probabilities.
  */
-export class UnbatchedClassifierFreeGuidanceLogitsProcessor extends LogitsProcessor {
+export class UnbatchedClassifierFreeGuidanceLogitsProcessor extends RowLogitsProcessor {
   private readonly sequences: RowSequences;
   private unconditional: (Float32Array | null)[] = [];
   private started = false;
@@ -32,6 +33,15 @@ export class UnbatchedClassifierFreeGuidanceLogitsProcessor extends LogitsProces
     private readonly context: GuidanceContext,
   ) {
     super();
+    if (typeof guidance_scale !== 'number') {
+      throw invalidArgument('guidance_scale', 'a number', guidance_scale);
+    }
+    if (typeof session?.forward !== 'function') {
+      throw invalidArgument('session', "a model's session", session);
+    }
+    if (!Array.isArray(context?.prompts)) {
+      throw invalidArgument('context', 'prompts, copies and promptLength', context);
+    }
     this.sequences = new RowSequences(session, context.signal);
   }
 
@@ -53,16 +63,14 @@ export class UnbatchedClassifierFreeGuidanceLogitsProcessor extends LogitsProces
     this.sequences.reorder(parents);
   }
 
-  _call(_: number[][], scores: Float32Array[]): Float32Array[] {
+  processRow(_: number[], scores: Float32Array, r: number): Float32Array {
     const scale = fround(this.guidance_scale);
-    return scores.map((row, r) => {
-      const conditional = logSoftmax(row);
-      const logits = this.unconditional[r];
-      if (logits == null) return conditional;
-      const base = logSoftmax(logits);
-      return conditional.map(
-        (x, id) => fround(scale * fround(x - (base[id] as number))) + (base[id] as number),
-      );
-    });
+    const conditional = logSoftmax(scores);
+    const logits = this.unconditional[r];
+    if (logits == null) return conditional;
+    const base = logSoftmax(logits);
+    return conditional.map(
+      (x, id) => fround(scale * fround(x - (base[id] as number))) + (base[id] as number),
+    );
   }
 }

@@ -1,6 +1,7 @@
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import { Tensor, type TokenIds, toRows } from '../tensor.js';
 import { warnOnce } from '../warnings.js';
+import { checkLimit, MAX_PROMPT_TOKENS, MAX_ROWS } from './limits.js';
 
 /** Prompts as the caller gave them, and as the engine takes them. */
 export interface PreparedInputs {
@@ -40,6 +41,7 @@ export function prepareInputs(
   attention_mask: TokenIds | null,
   context: InputContext,
 ): PreparedInputs {
+  checkSize(input_ids);
   const rows = promptRows(input_ids, context);
   const length = rows[0]?.length ?? 0;
   for (const row of rows) checkRow(row, length, context.vocab_size);
@@ -98,6 +100,21 @@ export function prepareInputs(
   return { rows, prompts, mask, padding: mask.map((row) => row.indexOf(1)), length };
 }
 
+/** Refuses more rows or tokens than can work, before they are looked at or copied. */
+function checkSize(ids: TokenIds | null, name = 'input_ids'): void {
+  if (ids instanceof Tensor) {
+    if (ids.dims.length === 2) checkLimit(name, ids.dims[0] as number, MAX_ROWS, 'rows');
+    checkLimit(name, ids.size, MAX_PROMPT_TOKENS, 'tokens');
+  } else if (Array.isArray(ids)) {
+    const isRows = Array.isArray(ids[0]) || ids[0] instanceof Tensor;
+    if (isRows) checkLimit(name, ids.length, MAX_ROWS, 'rows');
+    const tokens = isRows
+      ? ids.reduce((sum: number, row) => sum + (row?.length ?? 0), 0)
+      : ids.length;
+    checkLimit(name, tokens, MAX_PROMPT_TOKENS, 'tokens');
+  }
+}
+
 function givenRows(input_ids: TokenIds | null): number[][] {
   return input_ids === null ? [] : toRows(input_ids, 'input_ids');
 }
@@ -151,5 +168,6 @@ function toMask(mask: TokenIds): number[][] {
       found: mask.dims,
     });
   }
+  checkSize(mask, 'attention_mask');
   return toRows(mask, 'attention_mask').map((row) => row.map((x) => (x === 0 ? 0 : 1)));
 }

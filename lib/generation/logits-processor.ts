@@ -1,5 +1,8 @@
-import { InvalidArgumentError, invalidArgument } from '../errors.js';
+import { InvalidArgumentError, invalidArgument, show } from '../errors.js';
 import { Callable, CallableList } from './callable.js';
+import { checkRows } from './checks.js';
+import type { Turns } from './turns.js';
+import type { CallScope } from './user-code.js';
 
 /**
  * What changes scores before a token is chosen.
@@ -46,6 +49,34 @@ export abstract class LogitsProcessor extends Callable {
   abstract _call(input_ids: number[][], scores: Float32Array[]): Float32Array[];
 }
 
+/**
+ * A processor that looks at each row by itself, so that many rows can be worked through in slices.
+ * The built-in ones are.
+ */
+export abstract class RowLogitsProcessor extends LogitsProcessor {
+  /**
+   * The new scores of one row.
+   *
+   * @param ids of this row, prompt and left padding included.
+   * @param scores are left as they are.
+   * @param r the row's number.
+   */
+  abstract processRow(ids: number[], scores: Float32Array, r: number): Float32Array;
+
+  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
+    checkRows(input_ids, scores);
+    return scores.map((row, r) => this.processRow(input_ids[r] as number[], row, r));
+  }
+}
+
+function isRowWise(processor: LogitsProcessorLike): processor is RowLogitsProcessor {
+  // A subclass may have a `_call` of its own.
+  return (
+    processor instanceof RowLogitsProcessor &&
+    processor._call === RowLogitsProcessor.prototype._call
+  );
+}
+
 export interface LogitsProcessorList {
   // biome-ignore lint/style/useShorthandFunctionType: merges with the class
   (input_ids: number[][], scores: Float32Array[]): Float32Array[];
@@ -55,36 +86,39 @@ export interface LogitsProcessorList {
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: Callable gives instances this call signature
 export class LogitsProcessorList extends CallableList<LogitsProcessorLike> {
   _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
-    let out = scores;
-    for (const processor of this.items) {
-      out = processor(input_ids, out);
-      if (!Array.isArray(out) || out.length !== scores.length) {
-        throw invalidArgument(
-          `the result of logits processor ${processorName(processor)}`,
-          `${scores.length} rows of scores`,
-          out,
-        );
-      }
-      out.forEach((row, r) => {
-        const width = scores[r]?.length;
-        if (ArrayBuffer.isView(row) && row.length === width) return;
-        throw new InvalidArgumentError(
-          `Row ${r} of the result of logits processor ${processorName(processor)} is malformed`,
-          {
-            subject: 'logits_processor',
-            expected: `a Float32Array of ${width} scores`,
-            found: ArrayBuffer.isView(row) ? `${row.length} scores` : typeof row,
-          },
-        );
-      });
-    }
-    return out;
+    checkRows(input_ids, scores);
+    return this.items.reduce((rows, processor) => processed(processor, input_ids, rows), scores);
   }
 
-  /** Runs every processor's `prepare`, in order. */
-  async prepare(input_ids: number[][], active: readonly boolean[]): Promise<void> {
+  /** As a call of the list, in slices between which the event loop turns. */
+  async run(input_ids: number[][], scores: Float32Array[], turns: Turns): Promise<Float32Array[]> {
+    let rows = scores;
+    for (const processor of this.items) {
+      if (isRowWise(processor)) {
+        const out: Float32Array[] = [];
+        for (const [r, row] of rows.entries()) {
+          out.push(processor.processRow(input_ids[r] as number[], row, r));
+          if (turns.due) await turns.turn();
+        }
+        rows = out;
+      } else {
+        rows = processed(processor, input_ids, rows);
+        if (turns.due) await turns.turn();
+      }
+    }
+    return rows;
+  }
+
+  /** Runs every processor's `prepare`, in order; waits no longer than the call does. */
+  async prepare(
+    input_ids: number[][],
+    active: readonly boolean[],
+    scope: CallScope,
+  ): Promise<void> {
     for (const p of this.items) {
-      if (p instanceof LogitsProcessor && p.prepare) await p.prepare(input_ids, active);
+      if (p instanceof LogitsProcessor && p.prepare) {
+        await scope.wait(p.prepare(input_ids, active));
+      }
     }
   }
 
@@ -94,8 +128,37 @@ export class LogitsProcessorList extends CallableList<LogitsProcessorLike> {
   }
 }
 
+/** What one processor makes of the scores, checked. */
+function processed(
+  processor: LogitsProcessorLike,
+  input_ids: number[][],
+  scores: Float32Array[],
+): Float32Array[] {
+  const out: unknown = processor(input_ids, scores);
+  if (!Array.isArray(out) || out.length !== scores.length) {
+    throw invalidArgument(
+      `the result of logits processor ${processorName(processor)}`,
+      `${scores.length} rows of scores`,
+      out,
+    );
+  }
+  out.forEach((row: unknown, r) => {
+    const width = scores[r]?.length;
+    if (row instanceof Float32Array && row.length === width) return;
+    throw new InvalidArgumentError(
+      `Row ${r} of the result of logits processor ${processorName(processor)} is malformed`,
+      {
+        subject: 'logits_processor',
+        expected: `a Float32Array of ${width} scores`,
+        found: row instanceof Float32Array ? `${row.length} scores` : typeof row,
+      },
+    );
+  });
+  return out;
+}
+
 function processorName(processor: LogitsProcessorLike): string {
-  return processor instanceof LogitsProcessor ? processor.constructor.name : processor.name;
+  return show(processor instanceof LogitsProcessor ? processor.constructor.name : processor.name);
 }
 
 /**

@@ -7,48 +7,61 @@
  * in a padded batch is treated as it would be alone.
  */
 
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError, invalidArgument, show } from '../errors.js';
+import {
+  checkRows,
+  isTokenId,
+  requireCount,
+  requireIds,
+  requirePadding,
+  requireRows,
+} from './checks.js';
 import { FLOAT32_MAX } from './float32.js';
-import { LogitsProcessor } from './logits-processor.js';
+import {
+  checkLimit,
+  listError,
+  MAX_EOS_TOKENS,
+  MAX_LENGTH,
+  MAX_LISTED_TOKENS,
+  MAX_ROWS,
+  MAX_TOKEN_ID,
+} from './limits.js';
+import { LogitsProcessor, RowLogitsProcessor } from './logits-processor.js';
 
 const fround = Math.fround;
 const NEGATIVE_INFINITY = Number.NEGATIVE_INFINITY;
 
-/** One id or a list of them, as a list. */
-function toIdList(ids: number | readonly number[]): readonly number[] {
-  return typeof ids === 'number' ? [ids] : ids;
-}
-
-function checkEos(ids: readonly number[]): readonly number[] {
-  if (ids.some((id) => !Number.isInteger(id) || id < 0)) {
+function checkEos(ids: number | readonly number[]): readonly number[] {
+  const list = typeof ids === 'number' ? [ids] : ids;
+  if (!Array.isArray(list) || !list.every(isTokenId)) {
     throw new InvalidArgumentError(
-      `\`eos_token_id\` has to be a list of positive integers, but is [${ids.join(', ')}]`,
+      `\`eos_token_id\` has to be a list of positive integers, but is ${show(list)}`,
       { subject: 'eos_token_id' },
     );
   }
-  return ids;
+  return requireIds('eos_token_id', list, MAX_EOS_TOKENS);
 }
 
-/** A copy of each row with the given tokens made impossible. */
-function suppress(scores: Float32Array[], ids: Iterable<number>): Float32Array[] {
-  return scores.map((row) => {
-    const out = row.slice();
-    for (const id of ids) if (id < out.length) out[id] = NEGATIVE_INFINITY;
-    return out;
-  });
+/** A copy of a row with the given tokens made impossible. */
+function suppress(scores: Float32Array, ids: Iterable<number>): Float32Array {
+  const out = scores.slice();
+  for (const id of ids) if (id < out.length) out[id] = NEGATIVE_INFINITY;
+  return out;
 }
 
-/** Rows in which only the given tokens are possible. */
-function force(scores: Float32Array[], ids: readonly number[]): Float32Array[] {
-  return scores.map((row) => {
-    const out = new Float32Array(row.length).fill(NEGATIVE_INFINITY);
-    for (const id of ids) out[id] = 0;
-    return out;
-  });
+/** A row in which only the given tokens are possible. */
+function force(scores: Float32Array, ids: readonly number[]): Float32Array {
+  const unknown = ids.find((id) => id >= scores.length);
+  if (unknown !== undefined) {
+    throw invalidArgument('a forced token', `an id below ${scores.length}`, unknown);
+  }
+  const out = new Float32Array(scores.length).fill(NEGATIVE_INFINITY);
+  for (const id of ids) out[id] = 0;
+  return out;
 }
 
 /** No end of sequence before `min_length` tokens, prompt included. */
-export class MinLengthLogitsProcessor extends LogitsProcessor {
+export class MinLengthLogitsProcessor extends RowLogitsProcessor {
   readonly min_length: number;
   readonly eos_token_id: readonly number[];
 
@@ -56,22 +69,21 @@ export class MinLengthLogitsProcessor extends LogitsProcessor {
     super();
     if (!Number.isInteger(min_length) || min_length < 0) {
       throw new InvalidArgumentError(
-        `\`min_length\` has to be a non-negative integer, but is ${min_length}`,
+        `\`min_length\` has to be a non-negative integer, but is ${show(min_length)}`,
         { subject: 'min_length' },
       );
     }
     this.min_length = min_length;
-    this.eos_token_id = toIdList(eos_token_id);
+    this.eos_token_id = requireIds('eos_token_id', eos_token_id, MAX_EOS_TOKENS);
   }
 
-  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
-    const length = input_ids[0]?.length ?? 0;
-    return length < this.min_length ? suppress(scores, this.eos_token_id) : scores;
+  processRow(ids: number[], scores: Float32Array): Float32Array {
+    return ids.length < this.min_length ? suppress(scores, this.eos_token_id) : scores;
   }
 }
 
 /** No end of sequence before `min_new_tokens` tokens after the prompt. */
-export class MinNewTokensLengthLogitsProcessor extends LogitsProcessor {
+export class MinNewTokensLengthLogitsProcessor extends RowLogitsProcessor {
   readonly prompt_length_to_skip: number;
   readonly min_new_tokens: number;
   readonly eos_token_id: readonly number[];
@@ -85,18 +97,18 @@ export class MinNewTokensLengthLogitsProcessor extends LogitsProcessor {
     for (const [name, value] of Object.entries({ prompt_length_to_skip, min_new_tokens })) {
       if (!Number.isInteger(value) || value < 0) {
         throw new InvalidArgumentError(
-          `\`${name}\` has to be a positive integer, but is ${value}`,
+          `\`${name}\` has to be a positive integer, but is ${show(value)}`,
           { subject: name },
         );
       }
     }
     this.prompt_length_to_skip = prompt_length_to_skip;
     this.min_new_tokens = min_new_tokens;
-    this.eos_token_id = toIdList(eos_token_id);
+    this.eos_token_id = requireIds('eos_token_id', eos_token_id, MAX_EOS_TOKENS);
   }
 
-  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
-    const newTokens = (input_ids[0]?.length ?? 0) - this.prompt_length_to_skip;
+  processRow(ids: number[], scores: Float32Array): Float32Array {
+    const newTokens = ids.length - this.prompt_length_to_skip;
     return newTokens < this.min_new_tokens ? suppress(scores, this.eos_token_id) : scores;
   }
 }
@@ -114,7 +126,7 @@ function penalize(row: Float32Array, ids: Iterable<number>, penalty: number): Fl
 function checkPenalty(penalty: number): number {
   if (typeof penalty !== 'number' || !(penalty > 0)) {
     throw new InvalidArgumentError(
-      `\`penalty\` has to be a strictly positive float, but is ${penalty}`,
+      `\`penalty\` has to be a strictly positive float, but is ${show(penalty)}`,
       { subject: 'penalty' },
     );
   }
@@ -122,7 +134,7 @@ function checkPenalty(penalty: number): number {
 }
 
 /** Penalises every token that has occurred, once, however often it occurred. Prompt included. */
-export class RepetitionPenaltyLogitsProcessor extends LogitsProcessor {
+export class RepetitionPenaltyLogitsProcessor extends RowLogitsProcessor {
   readonly penalty: number;
   readonly prompt_ignore_length: number | null;
   readonly padding: readonly number[] | null;
@@ -143,19 +155,16 @@ export class RepetitionPenaltyLogitsProcessor extends LogitsProcessor {
       (!Number.isInteger(prompt_ignore_length) || prompt_ignore_length < 0)
     ) {
       throw new InvalidArgumentError(
-        `\`prompt_ignore_length\` has to be a positive integer, but is ${prompt_ignore_length}`,
+        `\`prompt_ignore_length\` has to be a positive integer, but is ${show(prompt_ignore_length)}`,
       );
     }
     this.prompt_ignore_length = prompt_ignore_length;
-    this.padding = padding;
+    this.padding = requirePadding(padding);
   }
 
-  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
-    const penalty = fround(this.penalty);
-    return scores.map((row, r) => {
-      const start = Math.max(this.prompt_ignore_length ?? 0, this.padding?.[r] ?? 0);
-      return penalize(row, (input_ids[r] as number[]).slice(start), penalty);
-    });
+  processRow(ids: number[], scores: Float32Array, r: number): Float32Array {
+    const start = Math.max(this.prompt_ignore_length ?? 0, this.padding?.[r] ?? 0);
+    return penalize(scores, ids.slice(start), fround(this.penalty));
   }
 }
 
@@ -168,10 +177,11 @@ export class EncoderRepetitionPenaltyLogitsProcessor extends LogitsProcessor {
   constructor(penalty: number, encoder_input_ids: readonly (readonly number[])[]) {
     super();
     this.penalty = 1 / checkPenalty(penalty);
-    this.encoder_input_ids = encoder_input_ids;
+    this.encoder_input_ids = requireRows('encoder_input_ids', encoder_input_ids);
   }
 
-  _call(_: number[][], scores: Float32Array[]): Float32Array[] {
+  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
+    checkRows(input_ids, scores);
     const penalty = fround(this.penalty);
     const beams = Math.max(1, Math.floor(scores.length / this.encoder_input_ids.length));
     return scores.map((row, r) =>
@@ -181,7 +191,7 @@ export class EncoderRepetitionPenaltyLogitsProcessor extends LogitsProcessor {
 }
 
 /** Forbids every token that would complete an n-gram that has already occurred. */
-export class NoRepeatNGramLogitsProcessor extends LogitsProcessor {
+export class NoRepeatNGramLogitsProcessor extends RowLogitsProcessor {
   readonly ngram_size: number;
   readonly padding: readonly number[] | null;
 
@@ -189,28 +199,25 @@ export class NoRepeatNGramLogitsProcessor extends LogitsProcessor {
     super();
     if (!Number.isInteger(ngram_size) || ngram_size <= 0) {
       throw new InvalidArgumentError(
-        `\`ngram_size\` has to be a strictly positive integer, but is ${ngram_size}`,
+        `\`ngram_size\` has to be a strictly positive integer, but is ${show(ngram_size)}`,
         { subject: 'no_repeat_ngram_size' },
       );
     }
     this.ngram_size = ngram_size;
-    this.padding = padding;
+    this.padding = requirePadding(padding);
   }
 
-  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
+  processRow(ids: number[], scores: Float32Array, r: number): Float32Array {
     const prefixLength = this.ngram_size - 1;
-    return scores.map((row, r) => {
-      const ids = input_ids[r] as number[];
-      const prefix = ids.length - prefixLength;
-      const out = row.slice();
-      for (let i = this.padding?.[r] ?? 0; i + this.ngram_size <= ids.length; i++) {
-        let same = true;
-        for (let j = 0; same && j < prefixLength; j++) same = ids[i + j] === ids[prefix + j];
-        const last = ids[i + prefixLength] as number;
-        if (same && last < out.length) out[last] = NEGATIVE_INFINITY;
-      }
-      return out;
-    });
+    const prefix = ids.length - prefixLength;
+    const out = scores.slice();
+    for (let i = this.padding?.[r] ?? 0; i + this.ngram_size <= ids.length; i++) {
+      let same = true;
+      for (let j = 0; same && j < prefixLength; j++) same = ids[i + j] === ids[prefix + j];
+      const last = ids[i + prefixLength] as number;
+      if (same && last < out.length) out[last] = NEGATIVE_INFINITY;
+    }
+    return out;
   }
 }
 
@@ -218,7 +225,7 @@ export class NoRepeatNGramLogitsProcessor extends LogitsProcessor {
 export type SequenceBias = readonly (readonly [readonly number[], number])[];
 
 /** Adds a bias to tokens, or to the last token of sequences once the others stand before it. */
-export class SequenceBiasLogitsProcessor extends LogitsProcessor {
+export class SequenceBiasLogitsProcessor extends RowLogitsProcessor {
   readonly sequence_bias: SequenceBias;
   private checkedVocabulary = 0;
 
@@ -229,46 +236,49 @@ export class SequenceBiasLogitsProcessor extends LogitsProcessor {
   }
 
   protected validated(sequence_bias: SequenceBias): SequenceBias {
-    const shown = JSON.stringify(sequence_bias);
     if (!Array.isArray(sequence_bias) || sequence_bias.length === 0) {
-      throw new InvalidArgumentError(
-        '`sequence_bias` has to be a non-empty dictionary, or non-empty list of lists but is ' +
-          `${shown}.`,
-        { subject: 'sequence_bias' },
+      throw listError(
+        '`sequence_bias` has to be a non-empty dictionary, or non-empty list of lists',
+        'sequence_bias',
+        sequence_bias,
       );
     }
     const valid = (entry: unknown): boolean =>
       Array.isArray(entry) &&
       Array.isArray(entry[0]) &&
       entry[0].length > 0 &&
-      entry[0].every((id) => Number.isInteger(id) && id >= 0) &&
+      entry[0].every(isTokenId) &&
       typeof entry[1] === 'number';
-    if (!sequence_bias.every(valid)) {
-      throw new InvalidArgumentError(
-        'Each element in `sequence_bias` has to be a non-empty list of lists of positive ' +
-          `integers and float, but is ${shown}.`,
-        { subject: 'sequence_bias' },
-      );
-    }
+    let tokens = 0;
+    const entries = Array.from(sequence_bias, (entry): readonly [readonly number[], number] => {
+      tokens += Array.isArray(entry?.[0]) ? entry[0].length : 0;
+      checkLimit('sequence_bias', tokens, MAX_LISTED_TOKENS, 'tokens');
+      if (!valid(entry)) {
+        throw listError(
+          'Each element in `sequence_bias` has to be a non-empty list of lists of positive ' +
+            'integers and float,',
+          'sequence_bias',
+          sequence_bias,
+        );
+      }
+      return [[...entry[0]], entry[1]];
+    });
     // A sequence given twice has the bias given last, as in a dictionary.
-    return [...new Map(sequence_bias.map((entry) => [entry[0].join(), entry])).values()];
+    return [...new Map(entries.map((entry) => [entry[0].join(), entry])).values()];
   }
 
-  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
-    this.checkVocabulary(scores[0]?.length ?? 0);
-    return scores.map((row, r) => {
-      const ids = input_ids[r] as number[];
-      const bias = new Float32Array(row.length);
-      for (const [sequence, value] of this.sequence_bias) {
-        const last = sequence.length - 1;
-        const start = ids.length - last;
-        if (start < 0) continue;
-        let same = true;
-        for (let j = 0; same && j < last; j++) same = ids[start + j] === sequence[j];
-        if (same) bias[sequence[last] as number] = (bias[sequence[last] as number] ?? 0) + value;
-      }
-      return row.map((x, id) => x + (bias[id] as number));
-    });
+  processRow(ids: number[], scores: Float32Array): Float32Array {
+    this.checkVocabulary(scores.length);
+    const bias = new Float32Array(scores.length);
+    for (const [sequence, value] of this.sequence_bias) {
+      const last = sequence.length - 1;
+      const start = ids.length - last;
+      if (start < 0) continue;
+      let same = true;
+      for (let j = 0; same && j < last; j++) same = ids[start + j] === sequence[j];
+      if (same) bias[sequence[last] as number] = (bias[sequence[last] as number] ?? 0) + value;
+    }
+    return scores.map((x, id) => x + (bias[id] as number));
   }
 
   private checkVocabulary(size: number): void {
@@ -291,22 +301,27 @@ export class NoBadWordsLogitsProcessor extends SequenceBiasLogitsProcessor {
     bad_words_ids: readonly (readonly number[])[],
     eos_token_id: number | readonly number[] | null = null,
   ) {
-    const shown = JSON.stringify(bad_words_ids);
     const fail = (text: string): never => {
-      throw new InvalidArgumentError(`${text}, but is ${shown}.`, { subject: 'bad_words_ids' });
+      throw listError(`${text},`, 'bad_words_ids', bad_words_ids);
     };
     if (!Array.isArray(bad_words_ids) || bad_words_ids.length === 0) {
       fail('`bad_words_ids` has to be a non-empty list');
     }
-    if (bad_words_ids.some((ids) => !Array.isArray(ids) || ids.length === 0)) {
-      fail('`bad_words_ids` has to be a list of lists');
-    }
-    if (bad_words_ids.some((ids) => ids.some((id) => !Number.isInteger(id) || id < 0))) {
-      fail('Each list in `bad_words_ids` has to be a list of positive integers');
-    }
-    const eos = eos_token_id === null ? [] : toIdList(eos_token_id);
+    let tokens = 0;
+    const words = Array.from(bad_words_ids, (ids): readonly number[] => {
+      if (!Array.isArray(ids) || ids.length === 0) {
+        fail('`bad_words_ids` has to be a list of lists');
+      }
+      tokens += ids.length;
+      checkLimit('bad_words_ids', tokens, MAX_LISTED_TOKENS, 'tokens');
+      if (!ids.every(isTokenId)) {
+        fail('Each list in `bad_words_ids` has to be a list of positive integers');
+      }
+      return [...ids];
+    });
+    const eos = eos_token_id === null ? [] : checkEos(eos_token_id);
     super(
-      bad_words_ids
+      words
         .filter((ids) => !(ids.length === 1 && eos.includes(ids[0] as number)))
         .map((ids) => [ids, NEGATIVE_INFINITY] as const),
     );
@@ -319,48 +334,71 @@ export class NoBadWordsLogitsProcessor extends SequenceBiasLogitsProcessor {
 }
 
 /** Allows only the tokens that a function names for the row. */
-export class PrefixConstrainedLogitsProcessor extends LogitsProcessor {
+export class PrefixConstrainedLogitsProcessor extends RowLogitsProcessor {
   constructor(
     private readonly prefix_allowed_tokens_fn: PrefixAllowedTokens,
     private readonly num_beams: number,
   ) {
     super();
+    if (typeof prefix_allowed_tokens_fn !== 'function') {
+      throw invalidArgument('prefix_allowed_tokens_fn', 'a function', prefix_allowed_tokens_fn);
+    }
+    requireCount('num_beams', num_beams, 1, MAX_ROWS);
   }
 
-  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
-    return scores.map((row, r) => {
-      const batch = Math.floor(r / this.num_beams);
-      const allowed = this.prefix_allowed_tokens_fn(batch, input_ids[r] as number[]);
-      if (allowed.length === 0) {
-        throw new InvalidArgumentError(
-          '`prefix_allowed_tokens_fn` returned an empty list for batch ID ' +
-            `${batch}. This means that the constraint is unsatisfiable. Please check your ` +
-            'implementation of `prefix_allowed_tokens_fn`',
+  processRow(ids: number[], scores: Float32Array, r: number): Float32Array {
+    const batch = Math.floor(r / this.num_beams);
+    const allowed: unknown = this.prefix_allowed_tokens_fn(batch, ids);
+    if (!Array.isArray(allowed) && !isIdArray(allowed)) {
+      throw new InvalidArgumentError(
+        '`prefix_allowed_tokens_fn` has to return a list of token ids, at once and not as a promise',
+        { subject: 'prefix_allowed_tokens_fn', found: allowed },
+      );
+    }
+    if (allowed.length === 0) {
+      throw new InvalidArgumentError(
+        '`prefix_allowed_tokens_fn` returned an empty list for batch ID ' +
+          `${batch}. This means that the constraint is unsatisfiable. Please check your ` +
+          'implementation of `prefix_allowed_tokens_fn`',
+      );
+    }
+    const out = new Float32Array(scores.length).fill(NEGATIVE_INFINITY);
+    for (let i = 0; i < allowed.length; i++) {
+      const id: unknown = allowed[i];
+      if (!isTokenId(id) || id >= scores.length) {
+        throw invalidArgument(
+          'the result of `prefix_allowed_tokens_fn`',
+          `token ids from 0 to ${scores.length - 1}`,
+          id,
         );
       }
-      const out = new Float32Array(row.length).fill(NEGATIVE_INFINITY);
-      for (const id of allowed) out[id] = row[id] as number;
-      return out;
-    });
+      out[id] = scores[id] as number;
+    }
+    return out;
   }
+}
+
+function isIdArray(value: unknown): value is Int32Array | Uint32Array {
+  return value instanceof Int32Array || value instanceof Uint32Array;
 }
 
 /** The ids that may follow; `batch_id` is the prompt's index in the batch. */
 export type PrefixAllowedTokens = (batch_id: number, input_ids: number[]) => readonly number[];
 
 /** Forces a token to be the first, where the prompt is a single token. */
-export class ForcedBOSTokenLogitsProcessor extends LogitsProcessor {
+export class ForcedBOSTokenLogitsProcessor extends RowLogitsProcessor {
   constructor(readonly bos_token_id: number) {
     super();
+    requireCount('bos_token_id', bos_token_id, 0, MAX_TOKEN_ID);
   }
 
-  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
-    return input_ids[0]?.length === 1 ? force(scores, [this.bos_token_id]) : scores;
+  processRow(ids: number[], scores: Float32Array): Float32Array {
+    return ids.length === 1 ? force(scores, [this.bos_token_id]) : scores;
   }
 }
 
 /** Forces a token (or one of several) to be the last when `max_length` is reached. */
-export class ForcedEOSTokenLogitsProcessor extends LogitsProcessor {
+export class ForcedEOSTokenLogitsProcessor extends RowLogitsProcessor {
   readonly eos_token_id: readonly number[];
 
   constructor(
@@ -368,25 +406,26 @@ export class ForcedEOSTokenLogitsProcessor extends LogitsProcessor {
     eos_token_id: number | readonly number[],
   ) {
     super();
-    this.eos_token_id = checkEos(toIdList(eos_token_id));
+    requireCount('max_length', max_length, 1, 2 * MAX_LENGTH);
+    this.eos_token_id = checkEos(eos_token_id);
   }
 
-  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
-    return input_ids[0]?.length === this.max_length - 1 ? force(scores, this.eos_token_id) : scores;
+  processRow(ids: number[], scores: Float32Array): Float32Array {
+    return ids.length === this.max_length - 1 ? force(scores, this.eos_token_id) : scores;
   }
 }
 
 /** Replaces NaN by 0 and infinities by the largest finite values. */
-export class InfNanRemoveLogitsProcessor extends LogitsProcessor {
-  _call(_: number[][], scores: Float32Array[]): Float32Array[] {
-    return scores.map((row) =>
-      row.map((x) => (Number.isNaN(x) ? 0 : Math.min(Math.max(x, -FLOAT32_MAX), FLOAT32_MAX))),
+export class InfNanRemoveLogitsProcessor extends RowLogitsProcessor {
+  processRow(_: number[], scores: Float32Array): Float32Array {
+    return scores.map((x) =>
+      Number.isNaN(x) ? 0 : Math.min(Math.max(x, -FLOAT32_MAX), FLOAT32_MAX),
     );
   }
 }
 
 /** Raises the end-of-sequence score exponentially after a number of new tokens. */
-export class ExponentialDecayLengthPenalty extends LogitsProcessor {
+export class ExponentialDecayLengthPenalty extends RowLogitsProcessor {
   readonly regulation_start: number;
   readonly regulation_factor: number;
   readonly eos_token_id: readonly number[];
@@ -402,50 +441,59 @@ export class ExponentialDecayLengthPenalty extends LogitsProcessor {
     input_ids_seq_length: number,
   ) {
     super();
-    this.regulation_start = exponential_decay_length_penalty[0] + input_ids_seq_length;
-    this.regulation_factor = exponential_decay_length_penalty[1];
-    this.eos_token_id = checkEos(toIdList(eos_token_id));
+    const subject = 'exponential_decay_length_penalty';
+    const decay = exponential_decay_length_penalty;
+    if (!Array.isArray(decay) || decay.length !== 2 || !decay.every(Number.isFinite)) {
+      throw invalidArgument(subject, 'two numbers, [start, factor]', decay);
+    }
+    requireCount('input_ids_seq_length', input_ids_seq_length, 0, MAX_LENGTH);
+    this.regulation_start = decay[0] + input_ids_seq_length;
+    this.regulation_factor = decay[1];
+    this.eos_token_id = checkEos(eos_token_id);
   }
 
-  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
-    const beyond = (input_ids[0]?.length ?? 0) - this.regulation_start;
+  processRow(ids: number[], scores: Float32Array): Float32Array {
+    const beyond = ids.length - this.regulation_start;
     if (beyond <= 0) return scores;
     const factor = fround(this.regulation_factor ** beyond - 1);
-    return scores.map((row) => {
-      const out = row.slice();
-      for (const id of this.eos_token_id) {
-        const score = row[id];
-        if (score !== undefined) out[id] = score + fround(Math.abs(score) * factor);
-      }
-      return out;
-    });
+    const out = scores.slice();
+    for (const id of this.eos_token_id) {
+      const score = scores[id];
+      if (score !== undefined) out[id] = score + fround(Math.abs(score) * factor);
+    }
+    return out;
   }
 }
 
 /** Forbids tokens as the first new token. */
-export class SuppressTokensAtBeginLogitsProcessor extends LogitsProcessor {
+export class SuppressTokensAtBeginLogitsProcessor extends RowLogitsProcessor {
+  readonly begin_suppress_tokens: readonly number[];
+
   /** @param begin_index the length at which the first new token is chosen. */
   constructor(
-    readonly begin_suppress_tokens: readonly number[],
+    begin_suppress_tokens: readonly number[],
     readonly begin_index: number,
   ) {
     super();
+    this.begin_suppress_tokens = requireIds('begin_suppress_tokens', begin_suppress_tokens);
+    requireCount('begin_index', begin_index, 0, MAX_LENGTH + 1);
   }
 
-  _call(input_ids: number[][], scores: Float32Array[]): Float32Array[] {
-    return input_ids[0]?.length === this.begin_index
-      ? suppress(scores, this.begin_suppress_tokens)
-      : scores;
+  processRow(ids: number[], scores: Float32Array): Float32Array {
+    return ids.length === this.begin_index ? suppress(scores, this.begin_suppress_tokens) : scores;
   }
 }
 
 /** Forbids tokens. */
-export class SuppressTokensLogitsProcessor extends LogitsProcessor {
-  constructor(readonly suppress_tokens: readonly number[]) {
+export class SuppressTokensLogitsProcessor extends RowLogitsProcessor {
+  readonly suppress_tokens: readonly number[];
+
+  constructor(suppress_tokens: readonly number[]) {
     super();
+    this.suppress_tokens = requireIds('suppress_tokens', suppress_tokens);
   }
 
-  _call(_: number[][], scores: Float32Array[]): Float32Array[] {
+  processRow(_: number[], scores: Float32Array): Float32Array {
     return suppress(scores, this.suppress_tokens);
   }
 }

@@ -13,6 +13,8 @@ export interface GenerationModel {
   readonly config: GenerationModelConfig;
   /** The model's own defaults (`generation_config.json`). */
   readonly generation_config: GenerationFields;
+  /** Fires when the model is disposed, so that nothing waits any longer. */
+  readonly disposal?: AbortSignal;
   /** A session of its own for one call, which the call disposes. */
   openSession(): EngineSession | Promise<EngineSession>;
 }

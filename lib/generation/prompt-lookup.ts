@@ -4,7 +4,7 @@
  * have chosen itself is dropped, so the result is the same as without.
  */
 
-import { InvalidArgumentError, invalidArgument, throwIfAborted } from '../errors.js';
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import type { Tensor } from '../tensor.js';
 import { type DecodeRequest, newTokenLimits } from './decode-loop.js';
 import { argmax } from './float32.js';
@@ -17,6 +17,8 @@ import {
   stackRows,
 } from './output.js';
 import { type RandomStream, randomStreams, sampleToken, uniform } from './random.js';
+import { Turns } from './turns.js';
+import { LATE } from './user-code.js';
 
 /**
  * The tokens that followed the first earlier occurrence of the text's last n-gram, of the longest
@@ -32,18 +34,37 @@ export function lookUp(
   count: number,
   eos: readonly number[],
 ): number[] {
-  for (let n = Math.min(longest, ids.length - 1); n > 0; n--) {
-    const tail = ids.length - n;
-    for (let start = 0; start < tail; start++) {
-      let same = true;
-      for (let j = 0; same && j < n; j++) same = ids[start + j] === ids[tail + j];
-      if (!same) continue;
-      const found = ids.slice(start + n, start + n + count);
-      const end = found.findIndex((id) => eos.includes(id));
-      return end < 0 ? found : found.slice(0, end);
-    }
+  const matched = commonSuffixes(ids);
+  const n = Math.min(
+    longest,
+    matched.reduce((most, length) => Math.max(most, length), 0),
+  );
+  if (n === 0) return [];
+  const last = matched.findIndex((length) => length >= n);
+  const found = ids.slice(last + 1, last + 1 + count);
+  const end = found.findIndex((id) => eos.includes(id));
+  return end < 0 ? found : found.slice(0, end);
+}
+
+/**
+ * For every place but the last, how many tokens up to it are the text's last ones: the Z-function of
+ * the text read backwards, in linear time.
+ */
+function commonSuffixes(ids: readonly number[]): Uint32Array {
+  const n = ids.length;
+  const back = (i: number): number => ids[n - 1 - i] as number;
+  const out = new Uint32Array(Math.max(0, n - 1));
+  let left = 0;
+  let right = 0;
+  const z = new Uint32Array(n);
+  for (let i = 1; i < n; i++) {
+    let length = i < right ? Math.min(right - i, z[i - left] as number) : 0;
+    while (i + length < n && back(length) === back(i + length)) length++;
+    z[i] = length;
+    out[n - 1 - i] = length;
+    if (i + length > right) [left, right] = [i, i + length];
   }
-  return [];
+  return out;
 }
 
 function positive(name: string, value: number): number {
@@ -53,7 +74,8 @@ function positive(name: string, value: number): number {
 
 /** Decodes one row with prompt lookup. */
 export async function promptLookup(request: DecodeRequest): Promise<GenerateOutput> {
-  const { session, config, inputs, processors, criteria, streamer, seed, signal } = request;
+  const { session, config, inputs, processors, criteria, streamer, seed, scope } = request;
+  const { signal } = scope;
   if (inputs.rows.length > 1) {
     throw new InvalidArgumentError('assisted generate is only supported for batch_size = 1', {
       subject: 'prompt_lookup_num_tokens',
@@ -81,10 +103,11 @@ export async function promptLookup(request: DecodeRequest): Promise<GenerateOutp
     await session.forward([{ sequence, tokens, logits: 'none' }], { signal });
   }
   const vocab = session.vocab_size;
+  const turns = new Turns(() => scope.check());
   let generated = 0;
   let ended = false;
   while (!ended) {
-    throwIfAborted(signal);
+    scope.check();
     // The run's last position gives a token of its own: propose one less than there is room for.
     const room = Math.min(count, limit - generated - 1);
     const proposed = room > 0 ? lookUp(text, longest, room, eos) : [];
@@ -100,8 +123,8 @@ export async function promptLookup(request: DecodeRequest): Promise<GenerateOutp
     for (let i = 0; i <= proposed.length && !ended; i++) {
       const raw = run.logits.subarray(i * vocab, (i + 1) * vocab);
       logits?.push(stackRows([raw]));
-      await processors.prepare([row], [true]);
-      const [processed] = processors([row], [raw]) as [Float32Array];
+      await processors.prepare([row], [true], scope);
+      const [processed] = (await processors.run([row], [raw], turns)) as [Float32Array];
       scores?.push(stackRows([processed]));
       const token = config.do_sample
         ? sampleToken(processed, uniform(seed, stream, generated))
@@ -111,13 +134,13 @@ export async function promptLookup(request: DecodeRequest): Promise<GenerateOutp
       text.push(token);
       accepted.push(token);
       generated++;
-      const [done] = await criteria([row], scores);
-      ended = done === true || generated >= limit;
+      const done = await scope.wait(criteria([row], scores));
+      ended = done === LATE || done[0] === true || generated >= limit;
       if (token !== proposed[i]) break;
       statistics.accepted++;
     }
     session.truncate(sequence, cached + accepted.length);
-    await streamer?.put([accepted]);
+    if ((await scope.wait(streamer?.put([accepted]))) === LATE) ended = true;
   }
   return {
     ...plainOutput([row]),

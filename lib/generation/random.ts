@@ -125,9 +125,11 @@ export function uniform(seed: bigint, stream: RandomStream, step: number): numbe
   return (a * 2 ** 21 + (b >>> 11)) * 2 ** -53;
 }
 
-/** Unnormalised probabilities of scores, as the contract above rounds them, and their sum. */
-export function weights(scores: Float32Array): { weights: Float32Array; total: number } {
-  const top = max(scores);
+/**
+ * @param top the largest score.
+ * @throws InvalidArgumentError where scores make no distribution
+ */
+export function checkTop(top: number): void {
   if (!Number.isFinite(top)) {
     throw new InvalidArgumentError(
       'probability tensor contains either `inf`, `nan` or element < 0',
@@ -139,10 +141,21 @@ export function weights(scores: Float32Array): { weights: Float32Array; total: n
       },
     );
   }
+}
+
+/** Unnormalised probability of a score, where `top` is the largest one. */
+export function weight(score: number, top: number): number {
+  return fround(Math.exp(fround(score - top)));
+}
+
+/** Unnormalised probabilities of scores, as the contract above rounds them, and their sum. */
+function weights(scores: Float32Array): { weights: Float32Array; total: number } {
+  const top = max(scores);
+  checkTop(top);
   const out = new Float32Array(scores.length);
   let total = 0;
   for (let i = 0; i < scores.length; i++) {
-    const w = fround(Math.exp(fround((scores[i] as number) - top)));
+    const w = weight(scores[i] as number, top);
     out[i] = w;
     total += w;
   }

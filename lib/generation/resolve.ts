@@ -100,6 +100,9 @@ export function resolveConfig(
   }
   // Made anew where it is one already: fields may have been set, and misspelt, since.
   const own = new GenerationConfig(given ?? {}).to_dict();
+  if (typeof model_config !== 'object' || model_config === null) {
+    throw invalidArgument("the model's generation_config", 'a GenerationConfig', model_config);
+  }
   for (const [name, value] of Object.entries(model_config)) {
     if (!isGenerationField(name) && !isNeutral(name, value)) throw unknownField(name);
   }
@@ -126,7 +129,9 @@ export function resolveConfig(
   validate(merged, new Set([...Object.keys(own), ...Object.keys(call)]));
 
   const fields = merged as GenerationFields;
-  const eos = toList(fields.eos_token_id);
+  // Early Llama checkpoints write -1 for "none".
+  const ends = toList(fields.eos_token_id)?.filter((id) => id >= 0) ?? [];
+  const eos = ends.length > 0 ? ends : null;
   const unset = (name: 'max_length' | 'min_length'): boolean =>
     (call[name] ?? own[name] ?? model[name] ?? null) === null;
   return {

@@ -1,12 +1,15 @@
 /** What a model thinks of given text, without generating. */
 
+import { withSignal } from '../abort.js';
 import { checkOptions, type OptionRules } from '../check-options.js';
 import type { EngineSession, ForwardRow } from '../engine.js';
-import { InvalidArgumentError, invalidArgument, throwIfAborted } from '../errors.js';
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import { Tensor, type TokenIds } from '../tensor.js';
 import { argmax, logSoftmax } from './float32.js';
 import { type PreparedInputs, prepareInputs } from './inputs.js';
+import { checkLimit, MAX_FORWARD_SCORES } from './limits.js';
 import type { GenerationModel } from './model.js';
+import { Turns } from './turns.js';
 
 /** Options of {@link forward}. */
 export interface ForwardOptions {
@@ -76,9 +79,18 @@ export async function forward(
   options: ForwardOptions,
 ): Promise<ForwardOutput> {
   checkOptions('forward', options, FORWARD_RULES);
-  const signal = options.signal ?? undefined;
-  throwIfAborted(signal);
+  return withSignal(options.signal, (signal) => run(model, options, signal));
+}
+
+async function run(
+  model: GenerationModel,
+  options: ForwardOptions,
+  signal: AbortSignal | undefined,
+): Promise<ForwardOutput> {
   const inputs = prepare(model, options.input_ids, options.attention_mask ?? null);
+  const positions = inputs.rows.length * inputs.length;
+  const scores = positions * model.config.vocab_size;
+  checkLimit('input_ids', scores, MAX_FORWARD_SCORES, 'logits, one a position and token,');
   const wantHidden = options.output_hidden_states === true;
   const session = await model.openSession();
   try {
@@ -148,11 +160,11 @@ export async function loglikelihood(
   requests: readonly LoglikelihoodRequest[],
   options: { signal?: AbortSignal | null } = {},
 ): Promise<Loglikelihood[]> {
-  const signal = options.signal ?? undefined;
-  throwIfAborted(signal);
-  requests.forEach((request, i) => {
-    for (const part of ['context', 'continuation'] as const) {
-      const ids = request[part];
+  checkOptions('loglikelihood', options, { known: ['signal'] });
+  if (!Array.isArray(requests)) throw invalidArgument('requests', 'a list of requests', requests);
+  const texts = Array.from(requests, (request, i): LoglikelihoodRequest => {
+    const { context, continuation } = request ?? {};
+    for (const [part, ids] of Object.entries({ context, continuation })) {
       if (!Array.isArray(ids) || ids.length === 0) {
         throw new InvalidArgumentError(`Request ${i} has no ${part}`, {
           subject: part,
@@ -160,18 +172,23 @@ export async function loglikelihood(
           found: ids,
         });
       }
-      prepare(model, ids, null);
     }
+    const row = (ids: readonly number[]) => prepare(model, ids, null).prompts[0] as number[];
+    return { context: row(context), continuation: row(continuation) };
   });
-  const answers = new Array<Loglikelihood>(requests.length);
-  const session = await model.openSession();
-  try {
-    for (const group of groups(requests))
-      await scoreGroup(session, requests, group, answers, signal);
-  } finally {
-    session.dispose();
-  }
-  return answers;
+  return withSignal(options.signal, async (signal) => {
+    const answers = new Array<Loglikelihood>(texts.length);
+    const session = await model.openSession();
+    const turns = new Turns();
+    try {
+      for (const group of groups(texts)) {
+        await scoreGroup({ session, requests: texts, answers, signal, turns }, group);
+      }
+    } finally {
+      session.dispose();
+    }
+    return answers;
+  });
 }
 
 /** Indices of requests that run together: equal contexts side by side, bounded in positions. */
@@ -192,13 +209,16 @@ function groups(requests: readonly LoglikelihoodRequest[]): number[][] {
   return out;
 }
 
-async function scoreGroup(
-  session: EngineSession,
-  requests: readonly LoglikelihoodRequest[],
-  group: readonly number[],
-  answers: Loglikelihood[],
-  signal: AbortSignal | undefined,
-): Promise<void> {
+interface Scoring {
+  session: EngineSession;
+  requests: readonly LoglikelihoodRequest[];
+  answers: Loglikelihood[];
+  signal: AbortSignal | undefined;
+  turns: Turns;
+}
+
+async function scoreGroup(scoring: Scoring, group: readonly number[]): Promise<void> {
+  const { session, requests, answers, signal, turns } = scoring;
   const contexts = new Map<string, { sequence: number; tokens: readonly number[] }>();
   const runs = group.map((i) => {
     const { context, continuation } = requests[i] as LoglikelihoodRequest;
@@ -213,21 +233,25 @@ async function scoreGroup(
     const rows = prefixes.map((row): ForwardRow => ({ ...row, logits: 'none' }));
     await session.forward(rows, { signal });
   }
-  const rows = runs.map(
-    ({ parent, tokens }): ForwardRow => ({ sequence: session.fork(parent), tokens, logits: 'all' }),
-  );
-  const { logits } = await session.forward(rows, { signal });
-
-  let position = 0;
-  for (const { i, continuation } of runs) {
-    const answer: Loglikelihood = { sum: 0, greedy: true };
-    for (const id of continuation) {
-      const start = position++ * session.vocab_size;
-      const row = logits.subarray(start, start + session.vocab_size);
-      answer.sum += logSoftmax(row)[id] as number;
-      answer.greedy &&= argmax(row) === id;
+  const rows = runs.map((run) => ({ ...run, sequence: session.fork(run.parent) }));
+  for (const { i } of rows) answers[i] = { sum: 0, greedy: true };
+  // A continuation longer than a run is the only one of its group, and has several.
+  for (let start = 0; rows.some(({ tokens }) => start < tokens.length); start += POSITIONS_A_RUN) {
+    const parts = rows.map(({ sequence, tokens }): ForwardRow => {
+      return { sequence, tokens: tokens.slice(start, start + POSITIONS_A_RUN), logits: 'all' };
+    });
+    const { logits } = await session.forward(parts, { signal });
+    let position = 0;
+    for (const { i, continuation } of rows) {
+      const answer = answers[i] as Loglikelihood;
+      for (const id of continuation.slice(start, start + POSITIONS_A_RUN)) {
+        const first = position++ * session.vocab_size;
+        const row = logits.subarray(first, first + session.vocab_size);
+        answer.sum += logSoftmax(row)[id] as number;
+        answer.greedy &&= argmax(row) === id;
+        if (turns.due) await turns.turn();
+      }
     }
-    answers[i] = answer;
   }
   for (const { sequence } of [...rows, ...contexts.values()]) session.release(sequence);
 }

@@ -8,8 +8,10 @@ const keyOf = (prompt: readonly number[]): string => prompt.join();
  * until one of them goes on; then the others get forks, which share its cache.
  */
 export class RowSequences {
-  /** One handle a row. */
+  /** One handle a row; -1 for rows that were released. */
   private handles: number[] = [];
+  /** How many rows share each handle. */
+  private uses = new Map<number, number>();
 
   constructor(
     private readonly session: EngineSession,
@@ -33,6 +35,7 @@ export class RowSequences {
       distinct.set(key, entry);
       return new Array<number>(copies).fill(entry.sequence);
     });
+    this.count();
     const rows = [...distinct.values()].filter(({ tokens }) => tokens.length > 0);
     if (rows.length > 0) {
       await session.forward(
@@ -47,8 +50,11 @@ export class RowSequences {
     const taken = new Set<number>();
     for (const r of rows) {
       const handle = this.handles[r] as number;
-      if (taken.has(handle)) this.handles[r] = this.session.fork(handle);
-      else taken.add(handle);
+      if (taken.has(handle)) {
+        this.handles[r] = this.session.fork(handle);
+        this.uses.set(this.handles[r] as number, 1);
+        this.uses.set(handle, (this.uses.get(handle) as number) - 1);
+      } else taken.add(handle);
     }
     return rows.map((r) => this.handles[r] as number);
   }
@@ -80,16 +86,28 @@ export class RowSequences {
 
   /** Row i goes on from what was row `parents[i]`; sequences nobody goes on from are released. */
   reorder(parents: readonly number[]): void {
-    const before = new Set(this.handles);
+    const before = this.uses;
     this.handles = parents.map((p) => this.handles[p] as number);
-    const after = new Set(this.handles);
-    for (const handle of before) if (!after.has(handle)) this.session.release(handle);
+    this.count();
+    for (const handle of before.keys()) if (!this.uses.has(handle)) this.session.release(handle);
   }
 
   /** Gives a finished row's cache back, unless another row shares it. */
   release(row: number): void {
     const handle = this.handles[row] as number;
+    if (handle < 0) return;
     this.handles[row] = -1;
-    if (handle >= 0 && !this.handles.includes(handle)) this.session.release(handle);
+    const left = (this.uses.get(handle) as number) - 1;
+    this.uses.set(handle, left);
+    if (left > 0) return;
+    this.uses.delete(handle);
+    this.session.release(handle);
+  }
+
+  private count(): void {
+    this.uses = new Map();
+    for (const handle of this.handles) {
+      if (handle >= 0) this.uses.set(handle, (this.uses.get(handle) ?? 0) + 1);
+    }
   }
 }

@@ -1,10 +1,13 @@
 /** What ends a row besides the token limit, under transformers' class names. */
 
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
-import type { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor.js';
 import { warnOnce } from '../warnings.js';
 import { Callable, CallableList } from './callable.js';
+import { checkIdRows, requireCount, requireIds } from './checks.js';
 import { softmax } from './float32.js';
+import { MAX_EOS_TOKENS, MAX_LENGTH, MAX_TOKEN_ID } from './limits.js';
+import { isThenable } from './user-code.js';
 
 /** Whether rows are done: one answer for all, or one a row. */
 export type StoppingAnswer = boolean | boolean[];
@@ -49,13 +52,12 @@ export abstract class StoppingCriteria extends Callable {
 /** One answer a row, whichever form a criterion gave. */
 function toRowAnswers(answer: StoppingAnswer, rows: number): readonly boolean[] {
   if (typeof answer === 'boolean') return new Array<boolean>(rows).fill(answer);
-  if (!Array.isArray(answer) || answer.length !== rows) {
-    throw invalidArgument(
-      'the answer of a stopping criterion',
-      `a boolean or ${rows} booleans`,
-      Array.isArray(answer) ? answer.length : answer,
-    );
-  }
+  const expected = `a boolean or ${rows} booleans`;
+  const name = 'the answer of a stopping criterion';
+  if (!Array.isArray(answer)) throw invalidArgument(name, expected, answer);
+  if (answer.length !== rows) throw invalidArgument(name, expected, answer.length);
+  const wrong = answer.findIndex((flag) => typeof flag !== 'boolean');
+  if (wrong >= 0) throw invalidArgument(name, expected, answer[wrong]);
   return answer;
 }
 
@@ -84,9 +86,17 @@ export class StoppingCriteriaList extends CallableList<StoppingCriteriaLike> {
     input_ids: number[][],
     scores: readonly Tensor[] | null = null,
   ): boolean[] | Promise<boolean[]> {
-    const answers = this.items.map((criterion) => criterion(input_ids, scores));
+    checkIdRows(input_ids);
+    const answers: (StoppingAnswer | PromiseLike<StoppingAnswer>)[] = [];
+    try {
+      for (const criterion of this.items) answers.push(criterion(input_ids, scores));
+    } catch (error) {
+      // The answers of those before are no longer of interest, whatever they come to.
+      Promise.all(answers).catch(() => {});
+      throw error;
+    }
     const rows = input_ids.length;
-    if (answers.some((answer) => answer instanceof Promise)) {
+    if (answers.some(isThenable)) {
       return Promise.all(answers).then((settled) => or(settled, rows));
     }
     return or(answers as StoppingAnswer[], rows);
@@ -142,9 +152,14 @@ export class MaxLengthCriteria extends StoppingCriteria {
     readonly max_position_embeddings: number | null = null,
   ) {
     super();
+    requireCount('max_length', max_length, 0, 2 * MAX_LENGTH);
+    if (max_position_embeddings !== null) {
+      requireCount('max_position_embeddings', max_position_embeddings, 0, MAX_TOKEN_ID);
+    }
   }
 
   _call(input_ids: number[][], _scores: readonly Tensor[] | null = null): boolean {
+    checkIdRows(input_ids);
     const length = input_ids[0]?.length ?? 0;
     const done = length >= this.max_length;
     if (!done) remindOfLength(length, this.max_position_embeddings);
@@ -165,6 +180,12 @@ export class MaxTimeCriteria extends StoppingCriteria {
     initial_timestamp: number | null = null,
   ) {
     super();
+    for (const [name, value] of Object.entries({ max_time, initial_timestamp })) {
+      if (name === 'initial_timestamp' && (value === null || value === undefined)) continue;
+      if (typeof value !== 'number' || Number.isNaN(value)) {
+        throw invalidArgument(name, 'a number of seconds', value);
+      }
+    }
     this.initial_timestamp = initial_timestamp ?? Date.now() / 1000;
   }
 
@@ -179,10 +200,11 @@ export class EosTokenCriteria extends StoppingCriteria {
 
   constructor(eos_token_id: number | readonly number[]) {
     super();
-    this.eos_token_id = typeof eos_token_id === 'number' ? [eos_token_id] : [...eos_token_id];
+    this.eos_token_id = requireIds('eos_token_id', eos_token_id, MAX_EOS_TOKENS);
   }
 
   _call(input_ids: number[][], _scores: readonly Tensor[] | null = null): boolean[] {
+    checkIdRows(input_ids);
     return input_ids.map((ids) => this.eos_token_id.includes(ids.at(-1) as number));
   }
 }
@@ -195,11 +217,19 @@ export class ConfidenceCriteria extends StoppingCriteria {
   /** @param assistant_confidence_threshold a probability. */
   constructor(readonly assistant_confidence_threshold: number) {
     super();
+    if (typeof assistant_confidence_threshold !== 'number') {
+      throw invalidArgument(
+        'assistant_confidence_threshold',
+        'a number',
+        assistant_confidence_threshold,
+      );
+    }
   }
 
   _call(input_ids: number[][], scores: readonly Tensor[] | null): boolean {
-    const last = scores?.at(-1);
-    if (last === undefined) {
+    checkIdRows(input_ids);
+    const last = Array.isArray(scores) ? (scores.at(-1) as unknown) : undefined;
+    if (!(last instanceof Tensor) || last.type !== 'float32' || last.dims.length !== 2) {
       throw new InvalidArgumentError('ConfidenceCriteria needs the scores', {
         remedy: 'Set `return_dict_in_generate: true` and `output_scores: true`',
       });

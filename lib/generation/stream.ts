@@ -1,4 +1,5 @@
-import { InvalidArgumentError } from '../errors.js';
+import { follow } from '../abort.js';
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import type { DecodeOptions, PreTrainedTokenizer } from '../tokenizers/index.js';
 import { type GenerateTensorOptions, generate } from './generate.js';
 import type { GenerationModel, GenerationStreamer } from './model.js';
@@ -114,10 +115,41 @@ export function stream(
   model: GenerationModel,
   options: StreamOptions,
 ): AsyncGenerator<string | number, void, void>;
-export async function* stream(
+export function stream(
+  model: GenerationModel,
+  options: StreamOptions = {},
+): AsyncGenerator<string | number, void, void> {
+  const left = new AbortController();
+  const pieces = read(model, options, left);
+  // A generator answers `return` only after the `next` before it, which may wait for the caller's code.
+  const leave = (): void => left.abort();
+  return {
+    next: () => pieces.next(),
+    return: (value) => {
+      leave();
+      return pieces.return(value);
+    },
+    throw: (error) => {
+      leave();
+      return pieces.throw(error);
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async [Symbol.asyncDispose]() {
+      await this.return();
+    },
+  };
+}
+
+async function* read(
   model: GenerationModel,
   options: StreamOptions,
+  left: AbortController,
 ): AsyncGenerator<string | number, void, void> {
+  if (typeof options !== 'object' || options === null) {
+    throw invalidArgument('the options of stream', 'an object', options);
+  }
   const {
     tokenizer = null,
     skip_prompt = true,
@@ -137,21 +169,25 @@ export async function* stream(
           clean_up_tokenization_spaces,
           flush,
         });
-  const left = new AbortController();
-  const signals = signal == null ? [left.signal] : [left.signal, signal];
-  const done = generate(model, {
-    ...rest,
-    tokenizer,
-    streamer,
-    signal: AbortSignal.any(signals),
-  }).then(
+  const ended = new AbortController();
+  const unfollow = follow(signal, ended);
+  let leaving = false;
+  const leave = (): void => {
+    leaving = true;
+    ended.abort();
+  };
+  if (left.signal.aborted) leave();
+  left.signal.addEventListener('abort', leave);
+  const done = generate(model, { ...rest, tokenizer, streamer, signal: ended.signal }).then(
     () => channel.end(),
-    (error: unknown) => channel.end({ error }),
+    // Who leaves does not want to be told why it ended.
+    (error: unknown) => channel.end(leaving ? {} : { error }),
   );
   try {
     yield* channel.read();
   } finally {
-    left.abort();
+    leave();
     await done;
+    unfollow();
   }
 }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { EngineSession } from '../engine.js';
 import { InvalidArgumentError } from '../errors.js';
 import { Callable } from '../generation/callable.js';
@@ -63,6 +64,7 @@ export class PreTrainedModel extends Callable implements GenerationModel {
   readonly hf_device_map: Readonly<Record<string, string>>;
   readonly name_or_path: string;
   readonly #engine: Engine;
+  readonly #disposal = new AbortController();
 
   constructor(init: PreTrainedModelInit) {
     super();
@@ -72,6 +74,8 @@ export class PreTrainedModel extends Callable implements GenerationModel {
     this.hf_device_map = moduleMap(init.placement);
     this.name_or_path = init.name_or_path;
     this.#engine = init.engine;
+    // Every call that runs listens.
+    setMaxListeners(0, this.#disposal.signal);
   }
 
   /** Device of the first layer, such as 'cpu' or 'cuda:0'. */
@@ -180,12 +184,18 @@ export class PreTrainedModel extends Callable implements GenerationModel {
     return this.#engine.openSession();
   }
 
+  /** @internal */
+  get disposal(): AbortSignal {
+    return this.#disposal.signal;
+  }
+
   get disposed(): boolean {
     return this.#engine.disposed;
   }
 
   /** Ends running calls with DisposedError; resolves when all memory is given back. May be called again. */
   dispose(): Promise<void> {
+    this.#disposal.abort();
     return this.#engine.dispose();
   }
 
