@@ -1,7 +1,7 @@
 import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { withSignal } from '../abort.js';
-import { readTextFile } from '../checkpoint/file.js';
+import { readBoundedJson } from '../bounded-json.js';
 import { LIMITS } from '../checkpoint/types.js';
 import { FileNotFoundError, InvalidArgumentError, invalidArgument } from '../errors.js';
 import { type HubOptions, resolveModelDir } from '../hub/index.js';
@@ -170,7 +170,8 @@ export class GenerationConfig {
    * From `generation_config.json` in a local folder or a repository on the Hub.
    *
    * @param fields set over what the file says, and where to find it.
-   * @throws FileNotFoundError where there is no such file, HubError
+   * @throws FileNotFoundError where there is no such file, CheckpointError where it is no JSON object,
+   *   InvalidArgumentError for values that cannot be meant, HubError
    */
   static async from_pretrained(
     folderOrId: string,
@@ -190,11 +191,15 @@ export class GenerationConfig {
       resolveModelDir(folderOrId, { ...hub, signal, patterns: [config_file_name] }),
     );
     const file = join(folder, config_file_name);
-    const text = await readTextFile(file, LIMITS.jsonBytes).catch((cause) => {
+    const json = await readBoundedJson(file, {
+      maxBytes: LIMITS.configBytes,
+      maxValues: LIMITS.configValues,
+      maxDepth: LIMITS.jsonDepth,
+    }).catch((cause) => {
       if (!(cause instanceof FileNotFoundError)) throw cause;
       throw new FileNotFoundError("Can't load the generation configuration", { file, cause });
     });
-    const config = fromFile(text, file);
+    const config = fromFile(json, file);
     return Object.keys(overrides).length === 0 ? config : config.update(overrides);
   }
 
@@ -217,9 +222,9 @@ export class GenerationConfig {
 }
 
 /** As {@link GenerationConfig.from_json}; errors of values name the file as well. */
-function fromFile(text: string, file: string): GenerationConfig {
+function fromFile(json: object, file: string): GenerationConfig {
   try {
-    return GenerationConfig.from_json(text, file);
+    return GenerationConfig.from_json(json, file);
   } catch (error) {
     if (!(error instanceof InvalidArgumentError) || error.file !== undefined) throw error;
     const { message, subject } = error;
