@@ -7,6 +7,7 @@
         "<!@(node -p \"const s=require('./native/sources.json');[...s.engine,...s.backends,...s.addon].join(' ')\")"
       ],
       "include_dirs": [
+        "<!(node -p \"require('node-api-headers').include_dir\")",
         "<!(node -p \"require('node-addon-api').include_dir\")",
         "native",
         "native/addon"

@@ -21,7 +21,7 @@ beforeAll(async () => {
   const [pack] = Object.values(listed) as [{ files: { path: string }[]; size: number }];
   files = new Set(pack.files.map((file) => file.path));
   bytes = pack.size;
-});
+}, 60_000);
 
 describe('the package', () => {
   it('holds nothing but what a user needs', () => {
@@ -56,6 +56,32 @@ describe('the package', () => {
       }
     }
     expect(missing).toEqual([]);
+  });
+
+  it('holds every file that its addon is built with', () => {
+    const text = (file: string) => readFileSync(path.join(root, file), 'utf8');
+    const wanted = new Set([json('package.json').scripts.install.replace(/^node /, '')]);
+    // From the build files, those that they include, and the modules that the install script imports.
+    const queue = ['CMakeLists.txt', 'binding.gyp', 'native/gyp/common.gypi', ...wanted];
+    for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
+      wanted.add(file);
+      if (file === 'package.json') continue; // it names what is done in a clone as well
+      const found = file.endsWith('.mjs')
+        ? [
+            ...text(file).matchAll(/^(?:import|export) .*?from '(\.[^']+)'|^import '(\.[^']+)'/gms),
+          ].map(([, a, b]) => path.posix.join(path.dirname(file as string), (a ?? b) as string))
+        : [...text(file).matchAll(/(?:cmake|native|lib|tools)\/[\w/.-]+\.\w+|package\.json/g)].map(
+            ([name]) => name,
+          );
+      for (const name of found) if (!wanted.has(name)) queue.push(name);
+    }
+    for (const [, name] of text('tools/probe.mjs').matchAll(/'(lib\/[^']+)'/g))
+      wanted.add(name as string);
+    // The addon whose CUDA is emulated is built in a clone alone.
+    wanted.delete('cmake/emulated.cmake');
+    expect(wanted).toContain('cmake/sources.cmake');
+    expect(wanted).toContain('tools/node-gyp.mjs');
+    expect([...wanted].filter((file) => !files.has(file))).toEqual([]);
   });
 
   it('holds what README.md links to, outside of what is measured and developed', () => {

@@ -7,13 +7,9 @@ import { fileURLToPath } from 'node:url';
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const out = path.resolve(process.argv[2]);
 
-// The build of the addon goes through CMake alone there, and nobody writes TypeScript.
-const unused = new Set(['cmake-js', 'node-gyp']);
+// Nobody writes TypeScript there.
 const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
-const wanted = [
-  ...Object.keys(manifest.dependencies).filter((name) => !unused.has(name)),
-  'vitest',
-];
+const wanted = [...Object.keys(manifest.dependencies), 'vitest'];
 
 /** Where Node would find a package from a folder; undefined for one that is not installed. */
 function locate(name, from) {

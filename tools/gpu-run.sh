@@ -136,7 +136,7 @@ build_all() {
   # Several builds at once where there are cores for it: each has one long file at its end.
   [ "$cores" -ge 8 ] && jobs=$((cores / 2))
   [ -z "$nvcc" ] && cuda=OFF device=OFF
-  headers=$(node -p "require('node-api-headers').include_dir")
+  headers=$(node -p "['node-api-headers', 'node-addon-api'].map((n) => require(n).include_dir).join(';')")
   local pids=()
   together() {
     if [ "$cores" -ge 8 ]; then
@@ -147,7 +147,7 @@ build_all() {
     fi
   }
   together stage build-addon 200 build_cmake . build/gpu-addon "$jobs" "${generator[@]}" \
-    -DCMAKE_JS_INC="$headers" -DCMAKE_LIBRARY_OUTPUT_DIRECTORY="$root/build/Release" \
+    -DKOMT_NODE_HEADERS="$headers" -DCMAKE_LIBRARY_OUTPUT_DIRECTORY="$root/build/Release" \
     -DKOMT_CUDA=$cuda -DKOMT_CUDA_ARCHS="$archs"
   together stage build-ptx 150 build_cmake test/gpu/ptx build/gpu-ptx "$jobs" "${generator[@]}" \
     -DKOMT_PTX_DEVICE=$device -DKOMT_CUDA_ARCHS="$archs"

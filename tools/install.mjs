@@ -1,87 +1,139 @@
-// Runs on `npm install`: makes sure that an addon loads, building it where none does.
-//   1. an addon that loads already (a platform package, or an earlier build) -> done
-//   2. CMake and a C++ compiler -> cmake-js (CPU, and CUDA where a toolkit is found)
-//   3. otherwise node-gyp (CPU only)
-// `--force` builds even if one loads; KOMT_SKIP_BUILD=1 does nothing at all.
-import { spawnSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import os from 'node:os';
+// Runs on `npm install` and behind `npx komt build`: makes sure that an addon loads, building one
+// (build-addon.mjs) where none does, or where it is not what was asked for.
+//   --force          build in any case
+//   --cuda VALUE     auto (default) | on | off; KOMT_CUDA
+//   --archs LIST     CUDA architectures, such as 80-real;90a-real; KOMT_CUDA_ARCHS
+// KOMT_SKIP_BUILD=1 does nothing at all. docs/install.md has it all.
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { buildAddon, hasRecord, writeRecord } from './build-addon.mjs';
+import { probe } from './probe.mjs';
+import { root } from './run.mjs';
 
-const require = createRequire(import.meta.url);
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
-const force = process.argv.includes('--force');
+const CUDA_VALUES = ['AUTO', 'ON', 'OFF'];
+/** As CMake's CUDA_ARCHITECTURES takes them: 80, 90a-real, 120f-virtual. */
+const ARCHITECTURE = /^\d{2,3}[af]?(-real|-virtual)?$/;
 
-/** Loads the addon in a child process, so that one that crashes does not take the installation along. */
-function probe() {
-  const script = `
-    const { candidates } = require(${JSON.stringify(path.join(root, 'tools/addon-paths.cjs'))});
-    for (const file of candidates()) {
-      try { const a = require(file); console.log(JSON.stringify({ file, ...a.buildInfo() })); process.exit(0); } catch {}
-    }
-    process.exit(1);`;
-  const result = spawnSync(process.execPath, ['-e', script], { cwd: root, encoding: 'utf8' });
-  return result.status === 0 ? JSON.parse(result.stdout.trim().split('\n').at(-1)) : null;
-}
+class UsageError extends Error {}
 
-function run(command, args, env = {}) {
-  const result = spawnSync(command, args, {
-    cwd: root,
-    stdio: ['ignore', 'inherit', 'inherit'],
-    env: { ...process.env, ...env },
-  });
-  return result.status === 0;
-}
-
-function available(command) {
-  return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0;
-}
-
-function buildWithCMake() {
-  const args = [require.resolve('cmake-js/bin/cmake-js')];
-  // cmake-js configures only where there is no cache, and its `reconfigure` removes all of build/.
-  rmSync(path.join(root, 'build/CMakeCache.txt'), { force: true });
-  args.push('configure');
-  for (const name of ['KOMT_CUDA', 'KOMT_CUDA_ARCHS']) {
-    if (process.env[name]) args.push(`--CD${name}=${process.env[name]}`);
+/** What is to be built: options first, then the environment. */
+function readRequest() {
+  let values;
+  try {
+    ({ values } = parseArgs({
+      options: {
+        force: { type: 'boolean', default: false },
+        cuda: { type: 'string', default: process.env.KOMT_CUDA || 'auto' },
+        archs: { type: 'string', default: process.env.KOMT_CUDA_ARCHS ?? '' },
+      },
+    }));
+  } catch (error) {
+    throw new UsageError(error.message);
   }
-  const jobs =
-    process.env.CMAKE_BUILD_PARALLEL_LEVEL ?? String(Math.max(1, os.availableParallelism()));
-  if (!run(process.execPath, args)) return false;
-  return run(process.execPath, [args[0], 'build'], { CMAKE_BUILD_PARALLEL_LEVEL: jobs });
-}
-
-function buildWithGyp() {
-  return run(process.execPath, [
-    require.resolve('node-gyp/bin/node-gyp.js'),
-    'rebuild',
-    `--jobs=${os.availableParallelism()}`,
-  ]);
-}
-
-function main() {
-  if (process.env.KOMT_SKIP_BUILD) return;
-  let built = force ? null : probe();
-  if (!built) {
-    const ok = (available('cmake') && buildWithCMake()) || buildWithGyp();
-    built = ok ? probe() : null;
+  const cuda = values.cuda.toUpperCase();
+  if (!CUDA_VALUES.includes(cuda)) {
+    throw new UsageError(`KOMT_CUDA (--cuda): expected auto, on or off, found ${values.cuda}`);
   }
-  if (!built) {
-    console.error(
-      [
-        'komt: no native addon could be built for this machine. Remedies:',
-        '  1. install a C++20 compiler (g++ 12, clang 14, MSVC 2022) and CMake 3.22 or newer, then run: npm rebuild komt',
-        '  2. use a platform for which komt publishes binaries (Linux x64)',
-        '  3. read the compiler output above; KOMT_CUDA=OFF leaves the CUDA backend out',
-      ].join('\n'),
+  const archs = values.archs.split(/[;,\s]+/).filter(Boolean);
+  const wrong = archs.find((arch) => !ARCHITECTURE.test(arch));
+  if (wrong !== undefined) {
+    throw new UsageError(
+      `KOMT_CUDA_ARCHS (--archs): expected architectures such as 80-real;90a-real;90-virtual, found ${wrong}`,
     );
-    process.exitCode = 1;
+  }
+  return { force: values.force, cuda, archs: archs.join(';') };
+}
+
+/** Why the addon that loads is not enough; undefined if it is. */
+function whyBuild({ force, cuda, archs }, { built, source }) {
+  if (!built) return 'none loads';
+  if (force) return 'asked to';
+  const hasCuda = built.backends.includes('cuda');
+  if (cuda === 'ON' && !hasCuda) return 'KOMT_CUDA=ON, and the one here is without';
+  if (cuda === 'OFF' && hasCuda) return 'KOMT_CUDA=OFF, and the one here has it';
+  if (archs !== '' && hasCuda && built.cudaArchitectures !== archs.replaceAll(';', ', ')) {
+    return `KOMT_CUDA_ARCHS=${archs}, and the one here is for ${built.cudaArchitectures}`;
+  }
+  // Who says `npm rebuild` has changed something; a platform package is left as it is.
+  const own = source.startsWith('build/');
+  return own && process.env.npm_command === 'rebuild' ? 'npm rebuild' : undefined;
+}
+
+/** What to do about a build that failed, from what failed. */
+function remedies({ requested, attempts }) {
+  const again = 'npx komt build';
+  const reasons = attempts.map(({ how, reason }) => `${how} ${reason}`).join('\n');
+  const list = [];
+  if (/compiler|not found|g\+\+|clang|make/i.test(reasons)) {
+    list.push(
+      `install a C++20 compiler (g++ 12, clang 14 or MSVC 2022) and CMake 3.22 or newer, then: ${again}`,
+    );
+  } else if (/CMake (is not|.* too old)/.test(reasons)) {
+    list.push(`install CMake 3.22 or newer, then: ${again}`);
+  }
+  if (requested.KOMT_CUDA === 'ON') {
+    list.push(
+      'CUDA needs CMake and a toolkit of 12.2 or newer with a host compiler it knows: CUDACXX or CUDA_HOME names it, NVCC_CCBIN the compiler',
+      `without CUDA: ${again} --cuda off`,
+    );
+  }
+  list.push('the output above, and its last lines in build/Release/komt.json, say what went wrong');
+  return list.map((text, i) => `  ${i + 1}. ${text}`);
+}
+
+function report(record) {
+  const failed = record.attempts.filter(({ ok }) => !ok);
+  const lines = failed.map(({ how, reason }) => `  ${how}: ${reason}`);
+  if (!record.ok) {
+    console.error(
+      ['komt: no addon could be built:', ...lines, 'Remedies:', ...remedies(record)].join('\n'),
+    );
     return;
   }
-  const cuda = built.cudaArchitectures ? ` (CUDA for ${built.cudaArchitectures})` : '';
-  console.log(`komt: ${built.backends.join(' + ')}${cuda}, ${path.relative(root, built.file)}`);
+  if (failed.length > 0) {
+    const { how } = record.attempts.at(-1);
+    const rule = '!'.repeat(78);
+    console.error(
+      [
+        rule,
+        `komt: WARNING: fell back to ${how}, ${describe(record.addon)}. What failed:`,
+        ...lines,
+        'npx komt inspect shows this again; npx komt build tries again;',
+        'with KOMT_CUDA=ON (npx komt build --cuda on) a build without CUDA is an error.',
+        rule,
+      ].join('\n'),
+    );
+  }
 }
 
-main();
+function describe({ backends, cudaArchitectures }) {
+  return `${backends.join(' + ')}${cudaArchitectures ? ` (CUDA for ${cudaArchitectures})` : ''}`;
+}
+
+async function main() {
+  if (process.env.KOMT_SKIP_BUILD) {
+    console.log('komt: KOMT_SKIP_BUILD is set: nothing is built');
+    return;
+  }
+  const request = readRequest();
+  const found = await probe();
+  const why = whyBuild(request, found);
+  if (why === undefined) {
+    console.log(`komt: ${describe(found.built)}, ${path.relative(root, found.file)}`);
+    if (!hasRecord()) writeRecord({ ok: true, kept: found.source, attempts: [] });
+    return;
+  }
+  console.log(`komt: an addon is built (${why})`);
+  const record = await buildAddon(request);
+  report(record);
+  if (record.ok) console.log(`komt: ${describe(record.addon)}, build/Release/komt.node`);
+  else process.exitCode = 1;
+}
+
+try {
+  await main();
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  console.error(`komt: ${error.message}`);
+  process.exitCode = 2;
+}

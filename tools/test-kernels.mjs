@@ -9,7 +9,8 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import { build, root } from './cmake.mjs';
+import { build } from './cmake.mjs';
+import { root } from './run.mjs';
 
 const MINIMUM_COVERAGE = 95;
 
@@ -115,7 +116,7 @@ for (const mode of chosen) {
   const folder = `build/kernels-${mode}`;
   const log = path.join(root, folder, 'launches.tsv');
   const programs = ['komt_kernel_tests', ...(setting.complete ? ['komt_backend_tests'] : [])];
-  if (!build('test/kernels', folder, options, programs)) {
+  if (!(await build('test/kernels', folder, options, programs)).ok) {
     row.failed++;
     continue;
   }
@@ -139,7 +140,7 @@ for (const mode of chosen) {
   }
   if (setting.complete) {
     const own = `build/emulator-${mode}`;
-    if (build('cuda/emulator', own, options)) {
+    if ((await build('cuda/emulator', own, options)).ok) {
       const bugs = test(path.join(root, own, 'test/emulator_test'), []);
       row.cases += bugs.passed;
       row.failed += bugs.failed;

@@ -1,93 +1,105 @@
 import type { Command } from 'commander';
-import {
-  AutoConfig,
-  buildInfo,
-  type DeviceInfo,
-  estimateMemory,
-  listDevices,
-  type PretrainedConfig,
-  parseDType,
-} from 'komt';
+import { AutoConfig } from 'komt';
 import { formatBytes } from '../format-bytes.js';
+import { type Installation, inspectInstallation } from './installation.js';
+import { type ModelNeeds, modelNeeds, showModel } from './model-needs.js';
 import { addLoadOptions, type LoadFlags, loadOptions } from './options.js';
-import { packageVersion } from './package.js';
+import { table } from './table.js';
 
-function count(n: number): string {
-  return n >= 1e9 ? `${(n / 1e9).toFixed(2)} G` : `${(n / 1e6).toFixed(1)} M`;
+interface InspectFlags extends LoadFlags {
+  json?: boolean;
 }
 
-function table(rows: [string, string][]): void {
-  const width = Math.max(...rows.map(([name]) => name.length)) + 2;
-  for (const [name, value] of rows) console.log(`${name.padEnd(width)}${value}`);
+/** How and when the addon came about, as rows of the table. */
+function buildRows({ addon, build, buildIsOfAddon }: Installation): [string, string][] {
+  if (!build) return [];
+  const [last] = build.attempts.slice(-1);
+  if (addon && !buildIsOfAddon) {
+    return build.ok ? [] : [['last build', `failed, ${build.built}; this addon is older`]];
+  }
+  const rows: [string, string][] = [];
+  if (build.built) {
+    const outcome = build.ok ? `with ${last?.how}` : 'failed';
+    rows.push([
+      'last build',
+      `${outcome}, ${build.built}, ${build.seconds} s, Node.js ${build.node}${build.cmake ? `, CMake ${build.cmake}` : ''}`,
+    ]);
+  }
+  if (last?.note) rows.push(['CUDA', last.note]);
+  return rows;
 }
 
-function showInstallation(devices: DeviceInfo[]): void {
-  const build = buildInfo();
+function showInstallation(installation: Installation): void {
+  const { addon, driver, fallback, tried, remedies } = installation;
   table([
-    ['komt', packageVersion()],
-    ['Node.js', `${process.version} on ${process.platform}-${process.arch}`],
+    ['komt', `${installation.komt}, ${installation.root}`],
     [
-      'built',
-      build.backends.join(', ') +
-        (build.cudaArchitectures ? ` (CUDA for ${build.cudaArchitectures})` : ''),
+      'Node.js',
+      `${installation.node} on ${installation.platform}${installation.glibc ? `, glibc ${installation.glibc}` : ''}`,
     ],
-    ['compiler', build.compiler ?? 'unknown'],
-    ...devices.map((d): [string, string] => [
+    ['addon', addon ? addon.file : 'none loads'],
+    ...(addon
+      ? ([
+          [
+            'built',
+            addon.backends.join(', ') +
+              (addon.cudaArchitectures ? ` (CUDA for ${addon.cudaArchitectures})` : ''),
+          ],
+          ['compiler', addon.compiler ?? 'unknown'],
+        ] as [string, string][])
+      : []),
+    ...buildRows(installation),
+    [
+      'driver',
+      driver
+        ? `NVIDIA ${driver.version}: ${driver.gpus.join(', ')}`
+        : 'no NVIDIA driver (nvidia-smi)',
+    ],
+    ...installation.devices.map((d): [string, string] => [
       d.name,
       `${d.description}, ${formatBytes(d.memoryFree)} free of ${formatBytes(d.memoryTotal)}, ${d.features.join(' ')}`,
     ]),
   ]);
-  if (!build.backends.includes('cuda')) {
-    console.log('\nNo CUDA backend: it is built where the CUDA toolkit (12.2 or newer) is found.');
-  }
-}
-
-function showModel(config: PretrainedConfig, devices: DeviceInfo[], flags: LoadFlags): void {
-  const dtype =
-    (flags.dtype === 'auto' ? undefined : parseDType(flags.dtype)) ??
-    parseDType(config.dtype ?? 'float32') ??
-    'float32';
-  const heads =
-    config.num_key_value_heads === config.num_attention_heads
-      ? `${config.num_attention_heads} heads`
-      : `${config.num_attention_heads} heads over ${config.num_key_value_heads}`;
-  console.log('');
-  table([
-    [
-      'model',
-      `${config.model_type}, ${config.num_hidden_layers} layers of ${config.hidden_size}, ${heads} of ${config.head_dim}`,
-    ],
-    ['vocabulary', `${config.vocab_size} ids`],
-    ['context', `${config.max_position_embeddings} tokens, rope ${config.rope.rope_type}`],
-    ['parameters', count(estimateMemory(config, dtype, dtype).parameters)],
-  ]);
-  for (const device of devices) {
-    const cuda = device.name.startsWith('cuda');
-    const compute = cuda && dtype === 'float32' ? 'float16' : dtype;
-    const cache = cuda ? compute : 'float32';
-    const { weightBytes, cacheBytesPerToken } = estimateMemory(config, compute, cache);
-    const context = Math.floor((device.memoryFree - weightBytes) / cacheBytesPerToken);
-    const half = compute === 'float32' ? '; --dtype float16 halves the weights' : '';
-    const fits =
-      context > 0
-        ? `fits; room for ${Math.min(context, config.max_position_embeddings)} tokens of one sequence`
-        : `does not fit: ${formatBytes(weightBytes - device.memoryFree)} too much${half}`;
+  if (fallback !== null) {
+    console.log(`\nWhat failed: ${fallback}`);
+    for (const { how, log } of installation.build?.attempts ?? []) {
+      if (log) console.log(`\nLast lines of ${how}:\n${log.map((line) => `  ${line}`).join('\n')}`);
+    }
+    if (addon) console.log('\nnpx komt build tries again.');
+  } else if (addon && !addon.backends.includes('cuda')) {
     console.log(
-      `\non ${device.name} in ${compute}: weights ${formatBytes(weightBytes)}, cache ${formatBytes(cacheBytesPerToken * 1024)} per 1,024 tokens (${cache})\n  ${fits}`,
+      '\nNo CUDA backend: npx komt build adds it where the CUDA toolkit (12.2 or newer) is found.',
     );
+  }
+  const passedOver = tried.filter(({ reason }) => reason !== undefined);
+  if (!addon || passedOver.some(({ source }) => source === 'KOMT_ADDON')) {
+    console.log(
+      `\nTried:\n${passedOver.map(({ source, file, reason }) => `  ${file ?? source}: ${reason}`).join('\n')}`,
+    );
+  }
+  if (remedies.length > 0) {
+    console.log(`\nRemedies:\n${remedies.map((remedy, i) => `  ${i + 1}. ${remedy}`).join('\n')}`);
   }
 }
 
 export function addInspectCommand(program: Command): void {
   addLoadOptions(program.command('inspect'))
     .description(
-      'Show devices and what was built; with --model, what the model needs, before anything is loaded',
+      'Show what was built and why, and the devices; with --model, what the model needs, before anything is loaded',
     )
-    .action(async (flags: LoadFlags) => {
-      const devices = listDevices();
-      showInstallation(devices);
-      if (flags.model === undefined) return;
-      const { device_map: _, dtype: __, num_threads: ___, ...hub } = loadOptions(flags);
-      showModel(await AutoConfig.from_pretrained(flags.model, hub), devices, flags);
+    .option('--json', 'print the same as JSON')
+    .action(async (flags: InspectFlags) => {
+      const installation = inspectInstallation();
+      // Without an addon there is nothing that the library could run.
+      if (!installation.addon) process.exitCode = 1;
+      if (!flags.json) showInstallation(installation);
+      let needs: ModelNeeds | undefined;
+      if (flags.model !== undefined) {
+        const { device_map: _, dtype: __, num_threads: ___, ...hub } = loadOptions(flags);
+        const config = await AutoConfig.from_pretrained(flags.model, hub);
+        needs = modelNeeds(config, installation.devices, flags);
+        if (!flags.json) showModel(config, needs, installation.devices);
+      }
+      if (flags.json) console.log(JSON.stringify({ ...installation, model: needs }, null, 2));
     });
 }

@@ -1,4 +1,5 @@
 import { Command } from 'commander';
+import { addBuildCommand } from './build.js';
 import { addChatCommand } from './chat.js';
 import { addGenerateCommand } from './generate.js';
 import { addInspectCommand } from './inspect.js';
@@ -17,12 +18,14 @@ Examples:
   komt generate --model davidkim205/komt-Llama-2-13b-hf --device cuda "한국의 수도는 어디인가요?"
   komt chat --model ./my-llama
   komt inspect --model davidkim205/komt-Llama-2-13b-hf
+  komt build --cuda on
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`,
   );
 addGenerateCommand(program);
 addChatCommand(program);
 addInspectCommand(program);
+addBuildCommand(program);
 // Commander's own exit code for wrong usage is 1, which scripts cannot tell from a failure.
 program.exitOverride((error) => {
   process.exitCode = error.exitCode === 0 ? 0 : 2;

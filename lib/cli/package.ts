@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 
 /** The package's root: this module is bundled into dist/, one level below it. */
 const here = path.dirname(fileURLToPath(import.meta.url));
-const PACKAGE_ROOT =
+export const PACKAGE_ROOT =
   path.basename(here) === 'cli' ? path.resolve(here, '../..') : path.resolve(here, '..');
 
 /** The demonstration model that ships with the package. */

@@ -77,7 +77,7 @@ function requireDevice(device: string): string {
     expected: `one of ${known.map((d) => d.name).join(', ')}`,
     remedy:
       name.startsWith('cuda:') && !built.includes('cuda')
-        ? 'This addon was built without CUDA: install the CUDA toolkit (12.2 or newer) and run npm rebuild komt, or use device_map: "cpu".'
+        ? 'This addon was built without CUDA (npx komt inspect says why): install the CUDA toolkit (12.2 or newer) and run npx komt build --cuda on, or use device_map: "cpu".'
         : '`komt inspect` lists the devices and what was built.',
   });
 }
