@@ -110,7 +110,7 @@ export function device(name = 'cuda'): Device {
   const addon = loadAddon(wanted.addon);
   if (!addon.kernels) {
     throw new DeviceError(`There is no device ${wanted.name}: this addon was built without CUDA`, {
-      remedy: 'Install the CUDA toolkit (12.2 or newer) and run npm rebuild komt.',
+      remedy: 'Install the CUDA toolkit (12.2 or newer) and run npx komt build --cuda on.',
     });
   }
   return new Device(wanted.name, wanted.index, addon.kernels);
