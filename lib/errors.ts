@@ -18,13 +18,30 @@ export interface ErrorDetails {
   cause?: unknown;
 }
 
-/** Characters of a value that a message shows; the rest is of no use to a reader. */
-const MAX_SHOWN = 2000;
+/** Values may come from hostile files and callers: a message quotes this much of them. */
+const SHOWN_CHARACTERS = 1000;
+const SHOWN_ITEMS = 20;
+
+function cut(text: string): string {
+  return text.length <= SHOWN_CHARACTERS ? text : `${text.slice(0, SHOWN_CHARACTERS)}...`;
+}
+
+/** For JSON.stringify: the beginning of what is long. */
+function abridge(_key: string, value: unknown): unknown {
+  if (typeof value === 'bigint') return String(value);
+  if (typeof value === 'string') return cut(value);
+  if (Array.isArray(value) && value.length > SHOWN_ITEMS) {
+    return [...value.slice(0, SHOWN_ITEMS), '...'];
+  }
+  if (typeof value === 'object' && value !== null && Object.keys(value).length > SHOWN_ITEMS) {
+    return Object.fromEntries(Object.entries(value).slice(0, SHOWN_ITEMS));
+  }
+  return value;
+}
 
 /** A value as messages show it. Never throws, whatever the value does when it is looked at. */
 export function show(value: unknown): string {
-  const text = describe(value);
-  return text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}...`;
+  return cut(describe(value));
 }
 
 function describe(value: unknown): string {
@@ -32,7 +49,7 @@ function describe(value: unknown): string {
   try {
     // JSON has neither NaN nor infinities, and nothing for functions and symbols.
     if (typeof value !== 'object' || value === null) return String(value);
-    return JSON.stringify(value) ?? String(value);
+    return JSON.stringify(value, abridge) ?? String(value);
   } catch {
     return typeOf(value);
   }

@@ -1,5 +1,6 @@
 import { decodeUtf8 } from '../bounded-file.js';
 import { CheckpointError } from '../errors.js';
+import { TimeSlice } from '../time-slice.js';
 import { Op } from './pickle-opcodes.js';
 import {
   describeValue,
@@ -19,6 +20,7 @@ export interface PickleContext {
   globals: ReadonlyMap<string, PickleGlobal>;
   /** Describes the object behind a persistent id. */
   persistentLoad: (id: PickleValue) => PickleValue;
+  signal?: AbortSignal;
 }
 
 const OLDEST_PROTOCOL = 2;
@@ -29,20 +31,41 @@ export const CONVERT_REMEDY =
   'Load only checkpoints from sources you trust in Python, and save the bare state dict from there ' +
   '(safetensors.torch.save_file); komt reads descriptions of tensors and runs nothing.';
 
+// What V8 takes for a value, rounded up. Values are charged when they are made and never credited.
+const DICT_BYTES = 256;
+const SEQUENCE_BYTES = 96;
+const ITEM_BYTES = 16;
+const SCALAR_BYTES = 32;
+const OBJECT_BYTES = 128;
+
+/** Instructions between two looks at the clock. */
+const STEPS_PER_LOOK = 1024;
+
 /** The stack machine over one pickle. */
 class Unpickler {
   private at = 0;
   private stack: PickleValue[] = [];
   private readonly marks: PickleValue[][] = [];
-  private readonly memo = new Map<number, PickleValue>();
+  /** Marks, and values on the stacks under `stack`. */
+  private below = 0;
+  /** By index: picklers count from 0. */
+  private readonly memo: PickleValue[] = [];
+  private memory = 0;
+  private entries = 0;
+  private otherKeys = 0;
 
   constructor(
     private readonly bytes: Buffer,
     private readonly context: PickleContext,
   ) {}
 
-  run(): PickleValue {
-    for (;;) {
+  async run(): Promise<PickleValue> {
+    const slice = new TimeSlice(this.context.signal);
+    for (let steps = 1; ; steps++) {
+      if (steps % STEPS_PER_LOOK === 0 && slice.due()) await slice.next();
+      if (steps > LIMITS.pickleSteps) {
+        this.fail('The pickle is longer than a state dict needs', `${LIMITS.pickleSteps} steps`);
+      }
       const start = this.at;
       const op = this.u8();
       if (op === Op.Stop) {
@@ -52,9 +75,25 @@ class Unpickler {
         return this.pop();
       }
       this.step(op, start);
-      if (this.stack.length > LIMITS.pickleStack || this.marks.length > LIMITS.pickleStack) {
+      if (this.below + this.stack.length > LIMITS.pickleStack) {
         this.fail('The pickle needs too much stack', `at most ${LIMITS.pickleStack} values`);
       }
+    }
+  }
+
+  /** Pushes a value that is made now and takes about `bytes`. */
+  private make(value: PickleValue, bytes: number): void {
+    this.charge(bytes);
+    this.stack.push(value);
+  }
+
+  private charge(bytes: number): void {
+    this.memory += bytes;
+    if (this.memory > LIMITS.pickleMemory) {
+      this.fail(
+        'The pickle describes more than a state dict needs',
+        `values of at most ${LIMITS.pickleMemory} bytes`,
+      );
     }
   }
 
@@ -68,35 +107,62 @@ class Unpickler {
     });
   }
 
-  private take(length: number): Buffer {
-    const end = this.at + length;
-    if (end > this.bytes.length) this.fail('The pickle ends in the middle of an instruction');
-    const part = this.bytes.subarray(this.at, end);
-    this.at = end;
-    return part;
+  /** Where the next `length` bytes begin, which are passed over. */
+  private advance(length: number): number {
+    const start = this.at;
+    if (start + length > this.bytes.length) {
+      this.fail('The pickle ends in the middle of an instruction');
+    }
+    this.at = start + length;
+    return start;
   }
 
   private u8(): number {
-    return this.take(1).readUInt8(0);
+    return this.bytes[this.advance(1)] as number;
+  }
+
+  private u32(): number {
+    return this.bytes.readUInt32LE(this.advance(4));
   }
 
   private text(length: number): string {
-    return decodeUtf8(this.take(length), this.context.file);
+    const start = this.advance(length);
+    return decodeUtf8(this.bytes.subarray(start, this.at), this.context.file);
+  }
+
+  private string(length: number): void {
+    this.make(this.text(length), SCALAR_BYTES + 2 * length);
   }
 
   private line(): string {
-    const end = this.bytes.indexOf(0x0a, this.at);
-    if (end < 0) this.fail('The pickle ends in the middle of an instruction');
-    const text = this.text(end - this.at);
-    this.at = end + 1;
+    const rest = this.bytes.subarray(this.at, this.at + LIMITS.pickleGlobalBytes + 1);
+    const length = rest.indexOf(0x0a);
+    if (length < 0) {
+      this.fail(
+        rest.length <= LIMITS.pickleGlobalBytes
+          ? 'The pickle ends in the middle of an instruction'
+          : 'The pickle names a global by an impossible name',
+      );
+    }
+    const text = this.text(length);
+    this.at++;
     return text;
   }
 
   /** Two's complement, little-endian, `length` bytes. */
   private long(length: number): number | bigint {
+    if (length > LIMITS.pickleLongBytes) {
+      this.fail(
+        'The pickle has an integer that is too long',
+        `at most ${LIMITS.pickleLongBytes} bytes`,
+        `${length} bytes`,
+      );
+    }
     let value = 0n;
-    const bytes = this.take(length);
-    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes.readUInt8(i));
+    const start = this.advance(length);
+    for (let i = length - 1; i >= 0; i--) {
+      value = (value << 8n) | BigInt(this.bytes[start + i] as number);
+    }
     value = BigInt.asIntN(8 * length, value);
     const number = Number(value);
     return Number.isSafeInteger(number) ? number : value;
@@ -120,18 +186,36 @@ class Unpickler {
     const outer = this.marks.pop();
     if (outer === undefined) this.fail('The pickle refers to a mark that it did not set');
     this.stack = outer;
+    this.below -= outer.length + 1;
     return items;
+  }
+
+  private mark(): void {
+    this.charge(SEQUENCE_BYTES);
+    this.marks.push(this.stack);
+    this.below += this.stack.length + 1;
+    this.stack = [];
+  }
+
+  private put(index: number): void {
+    const value = this.top();
+    if (index >= LIMITS.pickleMemo) {
+      this.fail('The pickle uses an impossible memo', `less than ${LIMITS.pickleMemo}`, index);
+    }
+    this.charge(ITEM_BYTES);
+    this.memo[index] = value;
   }
 
   private tuple(count: number): void {
     if (this.stack.length < count) {
       this.fail('The pickle takes more from the stack than it put there');
     }
-    this.stack.push(new PickleTuple(this.stack.splice(this.stack.length - count, count)));
+    const items = this.stack.splice(this.stack.length - count, count);
+    this.make(new PickleTuple(items), SEQUENCE_BYTES + ITEM_BYTES * count);
   }
 
   private get(index: number): void {
-    const value = this.memo.get(index);
+    const value = this.memo[index];
     if (value === undefined) this.fail(`The pickle refers to memo ${index}, which it did not set`);
     this.stack.push(value);
   }
@@ -139,6 +223,9 @@ class Unpickler {
   private global(module: PickleValue, name: PickleValue): void {
     if (typeof module !== 'string' || typeof name !== 'string') {
       this.fail('The pickle names a global by something that is no string');
+    }
+    if (Math.max(module.length, name.length) > LIMITS.pickleGlobalBytes) {
+      this.fail('The pickle names a global by an impossible name');
     }
     const qualifiedName = `${module}.${name}`;
     const allowed = this.context.globals.get(qualifiedName);
@@ -169,7 +256,7 @@ class Unpickler {
     if (!(args instanceof PickleTuple)) {
       this.fail(`The pickle calls ${callee.qualifiedName} without a tuple of arguments`);
     }
-    this.stack.push(callee.call(args.items));
+    this.make(callee.call(args.items), OBJECT_BYTES + DICT_BYTES);
   }
 
   private setItems(items: readonly PickleValue[]): void {
@@ -182,8 +269,18 @@ class Unpickler {
       );
     }
     if (items.length % 2 !== 0) this.fail('The pickle sets a dict key without a value');
+    this.entries += items.length / 2;
+    if (this.entries > LIMITS.pickleEntries) {
+      this.fail('The pickle has too many dict entries', `at most ${LIMITS.pickleEntries}`);
+    }
     for (let i = 0; i < items.length; i += 2) {
       const key = items[i] as PickleValue;
+      if (typeof key !== 'string' && ++this.otherKeys > LIMITS.pickleOtherKeys) {
+        this.fail(
+          'The pickle has too many dict keys that are no strings',
+          `at most ${LIMITS.pickleOtherKeys}`,
+        );
+      }
       if (target.entries.has(key)) {
         this.fail('The pickle sets a dict key twice', undefined, describeValue(key));
       }
@@ -196,6 +293,7 @@ class Unpickler {
     if (!(target instanceof PickleList)) {
       this.fail('The pickle appends to something that is no list', 'list', describeValue(target));
     }
+    this.charge(ITEM_BYTES * items.length);
     for (const item of items) target.items.push(item);
   }
 
@@ -226,7 +324,7 @@ class Unpickler {
         return;
       }
       case Op.Frame:
-        this.take(8);
+        this.advance(8);
         return;
       case Op.None:
         this.stack.push(null);
@@ -238,34 +336,34 @@ class Unpickler {
         this.stack.push(false);
         return;
       case Op.BinInt:
-        this.stack.push(this.take(4).readInt32LE(0));
+        this.stack.push(this.bytes.readInt32LE(this.advance(4)));
         return;
       case Op.BinInt1:
         this.stack.push(this.u8());
         return;
       case Op.BinInt2:
-        this.stack.push(this.take(2).readUInt16LE(0));
+        this.stack.push(this.bytes.readUInt16LE(this.advance(2)));
         return;
       case Op.Long1:
-        this.stack.push(this.long(this.u8()));
+        this.make(this.long(this.u8()), SCALAR_BYTES);
         return;
       case Op.BinFloat:
-        this.stack.push(this.take(8).readDoubleBE(0));
+        this.make(this.bytes.readDoubleBE(this.advance(8)), SCALAR_BYTES);
         return;
       case Op.BinUnicode:
-        this.stack.push(this.text(this.take(4).readUInt32LE(0)));
+        this.string(this.u32());
         return;
       case Op.ShortBinUnicode:
-        this.stack.push(this.text(this.u8()));
+        this.string(this.u8());
         return;
       case Op.EmptyTuple:
-        this.stack.push(new PickleTuple([]));
+        this.make(new PickleTuple([]), SEQUENCE_BYTES);
         return;
       case Op.EmptyList:
-        this.stack.push(new PickleList());
+        this.make(new PickleList(), SEQUENCE_BYTES);
         return;
       case Op.EmptyDict:
-        this.stack.push(new PickleDict());
+        this.make(new PickleDict(), DICT_BYTES);
         return;
       case Op.Tuple1:
         this.tuple(1);
@@ -277,12 +375,11 @@ class Unpickler {
         this.tuple(3);
         return;
       case Op.Mark:
-        this.marks.push(this.stack);
-        this.stack = [];
+        this.mark();
         return;
       case Op.Tuple: {
         const items = this.popMark();
-        this.stack.push(new PickleTuple(items));
+        this.make(new PickleTuple(items), SEQUENCE_BYTES + ITEM_BYTES * items.length);
         return;
       }
       case Op.SetItem: {
@@ -300,19 +397,19 @@ class Unpickler {
         this.append(this.popMark());
         return;
       case Op.BinPut:
-        this.memo.set(this.u8(), this.top());
+        this.put(this.u8());
         return;
       case Op.LongBinPut:
-        this.memo.set(this.take(4).readUInt32LE(0), this.top());
+        this.put(this.u32());
         return;
       case Op.Memoize:
-        this.memo.set(this.memo.size, this.top());
+        this.put(this.memo.length);
         return;
       case Op.BinGet:
         this.get(this.u8());
         return;
       case Op.LongBinGet:
-        this.get(this.take(4).readUInt32LE(0));
+        this.get(this.u32());
         return;
       case Op.Global: {
         const module = this.line();
@@ -328,7 +425,7 @@ class Unpickler {
         this.reduce();
         return;
       case Op.BinPersId:
-        this.stack.push(this.context.persistentLoad(this.pop()));
+        this.make(this.context.persistentLoad(this.pop()), OBJECT_BYTES);
         return;
       case Op.Build:
         this.build();
@@ -348,9 +445,9 @@ class Unpickler {
  * Reads the pickle of a state dict into descriptions. It is a parser: there is no import, no attribute
  * look-up and no call of anything but the functions in `context`, so that a hostile pickle can at worst
  * be refused.
- * @throws CheckpointError naming the global, opcode or inconsistency.
+ * @throws CheckpointError naming the global, opcode or inconsistency; AbortError
  */
-export function readPickle(bytes: Buffer, context: PickleContext): PickleValue {
+export async function readPickle(bytes: Buffer, context: PickleContext): Promise<PickleValue> {
   if (bytes.length > LIMITS.pickleBytes) {
     throw new CheckpointError('The pickle is too large for a state dict', {
       file: context.file,

@@ -1,5 +1,6 @@
 import { type RangeReader, withFile } from '../bounded-file.js';
 import { CheckpointError } from '../errors.js';
+import { TimeSlice } from '../time-slice.js';
 import { refusePlaceholders } from './file.js';
 import { CONVERT_REMEDY, readPickle } from './pickle.js';
 import { describeValue, PickleDict, type PickleValue } from './pickle-values.js';
@@ -52,7 +53,7 @@ function stripFolder(entries: Map<string, ZipEntry>, file: string): Map<string, 
     throw new CheckpointError('The archive is not what torch.save writes', {
       file,
       expected: 'one data.pkl',
-      found: pickles,
+      found: pickles.length === 0 ? 'none' : pickles.slice(0, 5).join(', '),
     });
   }
   const prefix = pickle.slice(0, -'data.pkl'.length);
@@ -146,15 +147,22 @@ function placeTensor(
   };
 }
 
+/** What is gathered on a walk through a state dict. */
+interface Walk {
+  file: string;
+  found: Map<string, TorchTensor>;
+  visited: Set<PickleDict>;
+  slice: TimeSlice;
+}
+
 /** Tensors of a state dict; those of dicts inside it under "outer.inner". Other values are not weights. */
-function collectTensors(
+async function collectTensors(
   dict: PickleDict,
   prefix: string,
   depth: number,
-  file: string,
-  found: Map<string, TorchTensor>,
-  visited: Set<PickleDict>,
-): void {
+  walk: Walk,
+): Promise<void> {
+  const { file, found, visited, slice } = walk;
   if (depth > LIMITS.nesting) {
     throw new CheckpointError('The state dict is nested too deeply', {
       file,
@@ -167,6 +175,7 @@ function collectTensors(
   }
   visited.add(dict);
   for (const [key, value] of dict.entries) {
+    if (slice.due()) await slice.next();
     if (!(value instanceof TorchTensor) && !(value instanceof PickleDict)) continue;
     if (typeof key !== 'string') {
       throw new CheckpointError('The state dict has a key that is no string', {
@@ -177,7 +186,8 @@ function collectTensors(
     }
     const name = prefix + key;
     if (value instanceof PickleDict) {
-      collectTensors(value, `${name}.`, depth + 1, file, found, visited);
+      checkTensorName(name, file);
+      await collectTensors(value, `${name}.`, depth + 1, walk);
       continue;
     }
     if (found.has(name) || found.size >= LIMITS.tensors) {
@@ -210,7 +220,7 @@ function stateDict(value: PickleValue, file: string): PickleDict {
 export async function readTorchBin(path: string, signal?: AbortSignal): Promise<TensorEntry[]> {
   const read = async (reader: RangeReader) => {
     await checkContainer(reader);
-    const records = stripFolder(await readZip(reader), path);
+    const records = stripFolder(await readZip(reader, signal), path);
     await checkByteOrder(reader, records.get('byteorder'));
     const pickle = records.get('data.pkl') as ZipEntry;
     if (pickle.size > LIMITS.pickleBytes) {
@@ -221,14 +231,21 @@ export async function readTorchBin(path: string, signal?: AbortSignal): Promise<
         found: `${pickle.size} bytes`,
       });
     }
-    const value = readPickle(await reader.read(pickle.offset, pickle.size), {
+    const value = await readPickle(await reader.read(pickle.offset, pickle.size), {
       file: path,
       globals: torchGlobals(path),
       persistentLoad: (id) => torchStorage(id, path),
+      signal,
     });
-    const tensors = new Map<string, TorchTensor>();
-    collectTensors(stateDict(value, path), '', 0, path, tensors, new Set());
-    return Array.from(tensors, ([name, tensor]) => placeTensor(name, tensor, records, path));
+    const slice = new TimeSlice(signal);
+    const walk: Walk = { file: path, found: new Map(), visited: new Set(), slice };
+    await collectTensors(stateDict(value, path), '', 0, walk);
+    const entries: TensorEntry[] = [];
+    for (const [name, tensor] of walk.found) {
+      if (slice.due()) await slice.next();
+      entries.push(placeTensor(name, tensor, records, path));
+    }
+    return entries;
   };
   return withFile(path, read, { signal });
 }

@@ -56,7 +56,7 @@ function malformed(what: string, file: string, args: readonly PickleValue[]): ne
   throw new CheckpointError(`The pickle has a malformed ${what}`, {
     file,
     subject: what,
-    found: `(${args.map(describeValue).join(', ')})`,
+    found: `(${args.slice(0, 10).map(describeValue).join(', ')}${args.length > 10 ? ', ...' : ''})`,
     remedy: CONVERT_REMEDY,
   });
 }

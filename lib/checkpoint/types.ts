@@ -99,11 +99,32 @@ export const LIMITS = {
   /** UTF-16 units of a tensor's name. */
   nameLength: 1024,
   rank: 16,
-  shards: 10_000,
-  zipEntries: 100_000,
-  zipDirectoryBytes: 64 * 1024 * 1024,
-  pickleBytes: 16 * 1024 * 1024,
-  pickleStack: 100_000,
+  /** The largest published checkpoints have 191. */
+  shards: 1024,
+  /** Of a .bin file: 1024 layers without biases have 9219 storages. */
+  zipEntries: TENSORS / 2,
+  /** 46 bytes, a name and a zip64 field an entry: about 120. */
+  zipDirectoryBytes: (TENSORS / 2) * 512,
+  /** UTF-8 bytes of an entry's name; `torch.save` writes the file's own name before `/data/123`. */
+  zipNameBytes: 1024,
+  /** 256 bytes for each tensor; torch.save writes about that many, for at most half as many tensors. */
+  pickleBytes: TENSORS * 256,
+  /** Instructions; torch.save writes about 60 a tensor. */
+  pickleSteps: TENSORS * 128,
+  /** What the values that a pickle makes may take in memory, estimated; a tensor takes 1.5 KB. */
+  pickleMemory: TENSORS * 4096,
+  /** Values on all its stacks. Python's pickler sets 1000 items at a time, the one of C++ all of them. */
+  pickleStack: TENSORS * 4,
+  /** Entries of all dicts; a state dict has one a tensor. */
+  pickleEntries: TENSORS * 2,
+  /** torch.save remembers about 20 values a tensor. */
+  pickleMemo: TENSORS * 32,
+  /** Dict keys other than strings; V8 hashes numbers so that many can be made to collide. */
+  pickleOtherKeys: 4096,
+  /** Bytes of an integer; the largest of torch.save is a 64-bit size. */
+  pickleLongBytes: 16,
+  /** Bytes of a global's module and of its name. */
+  pickleGlobalBytes: 256,
   /** Nesting of dictionaries in a state dict. */
   nesting: 16,
 } as const;

@@ -1,5 +1,6 @@
 import { decodeUtf8, type RangeReader } from '../bounded-file.js';
 import { CheckpointError } from '../errors.js';
+import { TimeSlice } from '../time-slice.js';
 import { LIMITS } from './types.js';
 
 /** A stored (not compressed) entry of a zip archive: a byte range of the file. */
@@ -24,6 +25,7 @@ const ZIP64_LOCATOR = 0x07064b50;
 const ZIP64_LOCATOR_BYTES = 20;
 const ZIP64_EXTRA = 0x0001;
 const MAX_COMMENT_BYTES = 0xffff;
+const HEADER_BLOCK_BYTES = 4096;
 
 const FLAG_ENCRYPTED = 0x0001;
 const FLAG_SIZES_FOLLOW = 0x0008;
@@ -158,6 +160,14 @@ function parseCentralEntry(directory: Buffer, at: number, file: string): [Centra
   const end = extraEnd + directory.readUInt16LE(at + 32);
   if (end > directory.length) fail(file, 'The zip directory ends in the middle of an entry');
   const rawName = directory.subarray(at + CENTRAL_HEADER_BYTES, nameEnd);
+  if (rawName.length > LIMITS.zipNameBytes) {
+    fail(
+      file,
+      'A zip entry has a name that is too long',
+      `at most ${LIMITS.zipNameBytes} bytes`,
+      rawName.length,
+    );
+  }
   const name = decodeUtf8(rawName, file);
 
   const flags = directory.readUInt16LE(at + 8);
@@ -181,13 +191,34 @@ function parseCentralEntry(directory: Buffer, at: number, file: string): [Centra
   return [{ name, rawName, headerOffset, size }, end];
 }
 
+/** Local headers of small entries stand close to each other: one read gives several. */
+class HeaderReader {
+  private block: Buffer = Buffer.alloc(0);
+  private start = 0;
+
+  constructor(private readonly reader: RangeReader) {}
+
+  async read(offset: number, length: number): Promise<Buffer> {
+    if (offset < this.start || offset + length > this.start + this.block.length) {
+      const bytes = Math.max(length, Math.min(HEADER_BLOCK_BYTES, this.reader.size - offset));
+      this.block = await this.reader.read(offset, bytes);
+      this.start = offset;
+    }
+    return this.block.subarray(offset - this.start, offset - this.start + length);
+  }
+}
+
 /** Where the entry's bytes begin, from its local header, which must tell the same as the directory. */
-async function locate(reader: RangeReader, entry: CentralEntry, limit: number): Promise<ZipEntry> {
-  const { path: file } = reader;
+async function locate(
+  file: string,
+  headers: HeaderReader,
+  entry: CentralEntry,
+  limit: number,
+): Promise<ZipEntry> {
   const { name, rawName, headerOffset, size } = entry;
   const fixedEnd = headerOffset + LOCAL_HEADER_BYTES + rawName.length;
   if (fixedEnd > limit) fail(file, `Zip entry ${name} begins outside of the archive`);
-  const header = await reader.read(headerOffset, LOCAL_HEADER_BYTES + rawName.length);
+  const header = await headers.read(headerOffset, LOCAL_HEADER_BYTES + rawName.length);
   if (header.readUInt32LE(0) !== LOCAL_HEADER) fail(file, `Zip entry ${name} has no local header`);
   const flags = header.readUInt16LE(6);
   if (
@@ -228,7 +259,10 @@ async function locate(reader: RangeReader, entry: CentralEntry, limit: number): 
  * @throws CheckpointError: compressed or encrypted entries, overlaps, ranges outside of the file, names
  * that occur twice, records that contradict each other.
  */
-export async function readZip(reader: RangeReader): Promise<Map<string, ZipEntry>> {
+export async function readZip(
+  reader: RangeReader,
+  signal?: AbortSignal,
+): Promise<Map<string, ZipEntry>> {
   const { path: file } = reader;
   const { entries: count, offset, size } = await readEnd(reader);
   if (count > LIMITS.zipEntries || size > LIMITS.zipDirectoryBytes) {
@@ -241,8 +275,10 @@ export async function readZip(reader: RangeReader): Promise<Map<string, ZipEntry
   }
   const directory = await reader.read(offset, size);
   const central: CentralEntry[] = [];
+  const slice = new TimeSlice(signal);
   let at = 0;
   while (at < size) {
+    if (slice.due()) await slice.next();
     const [entry, next] = parseCentralEntry(directory, at, file);
     central.push(entry);
     at = next;
@@ -253,13 +289,15 @@ export async function readZip(reader: RangeReader): Promise<Map<string, ZipEntry
 
   central.sort((a, b) => a.headerOffset - b.headerOffset);
   const entries = new Map<string, ZipEntry>();
+  const headers = new HeaderReader(reader);
   let previousEnd = 0;
   for (const entry of central) {
+    if (slice.due()) await slice.next();
     if (entries.has(entry.name)) fail(file, `The zip archive has ${entry.name} twice`);
     if (entry.headerOffset < previousEnd) {
       fail(file, `Zip entry ${entry.name} overlaps the entry before it`);
     }
-    const located = await locate(reader, entry, offset);
+    const located = await locate(file, headers, entry, offset);
     entries.set(located.name, located);
     previousEnd = located.offset + located.size;
   }
