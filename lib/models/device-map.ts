@@ -46,7 +46,8 @@ const UNITS: Record<string, number> = {
 };
 
 function bytesOf(value: number | string, key: string): number {
-  const match = /^\s*([\d.]+)\s*([a-z]*)\s*$/i.exec(String(value));
+  const isAmount = typeof value === 'number' || typeof value === 'string';
+  const match = isAmount ? /^\s*([\d.]+)\s*([a-z]*)\s*$/i.exec(String(value)) : null;
   const unit = UNITS[match?.[2]?.toUpperCase() ?? ''];
   const bytes = Number(match?.[1]) * (unit ?? Number.NaN);
   if (!Number.isFinite(bytes)) {
@@ -56,6 +57,9 @@ function bytesOf(value: number | string, key: string): number {
 }
 
 function normalise(device: string | number): string {
+  if (typeof device !== 'string' && !Number.isInteger(device)) {
+    throw invalidArgument('device_map', "a device such as 'cpu', 'cuda:0' or 0", device);
+  }
   if (typeof device === 'number' || /^\d+$/.test(device)) return `cuda:${device}`;
   if (device === 'gpu') return 'cuda:0';
   if (device === 'cuda' || device === 'cuda-emulated') return `${device}:0`;
@@ -89,8 +93,8 @@ function lookUp(
 ): string | undefined {
   const parts = module.split('.');
   for (let n = parts.length; n >= 0; n--) {
-    const device = map[parts.slice(0, n).join('.')];
-    if (device !== undefined) return normalise(device);
+    const prefix = parts.slice(0, n).join('.');
+    if (Object.hasOwn(map, prefix)) return normalise(map[prefix] as string | number);
   }
   return undefined;
 }
@@ -182,7 +186,11 @@ function automatic(
   strategy: 'auto' | 'balanced' | 'sequential',
   request: PlacementRequest,
 ): NativePlacement[] {
-  const { config, dtype, max_memory = {} } = request;
+  const { config, dtype } = request;
+  const max_memory = request.max_memory ?? {};
+  if (typeof max_memory !== 'object' || Array.isArray(max_memory)) {
+    throw invalidArgument('max_memory', 'a map of devices to bytes', max_memory);
+  }
   const limits = new Map(
     Object.entries(max_memory).map(([key, value]) => [normalise(key), bytesOf(value, key)]),
   );
@@ -249,7 +257,7 @@ export function resolveDeviceMap(request: PlacementRequest): NativePlacement[] {
   if (typeof map === 'string' || typeof map === 'number') {
     return [{ device: requireDevice(normalise(map)), layers }];
   }
-  if (typeof map !== 'object' || map === null) {
+  if (typeof map !== 'object' || Array.isArray(map)) {
     throw invalidArgument('device_map', 'a string, a number or a map', map);
   }
   return fromMap(map, layers);
