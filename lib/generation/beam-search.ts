@@ -5,13 +5,13 @@
 
 import { InvalidArgumentError } from '../errors.js';
 import { Tensor } from '../tensor.js';
+import { TimeSlice } from '../time-slice.js';
 import { type DecodeRequest, fillerOf, newTokenLimits } from './decode-loop.js';
 import { Largest, logSoftmax, max, topK } from './float32.js';
 import { checkLimit, MAX_PROMPT_TOKENS } from './limits.js';
 import { type GenerateOutput, plainOutput, stackRows } from './output.js';
 import { checkTop, type RandomStream, randomStreams, uniform, weight } from './random.js';
 import { RowSequences } from './sequences.js';
-import { Turns } from './turns.js';
 import { LATE } from './user-code.js';
 import { WeightTree } from './weight-tree.js';
 
@@ -58,23 +58,23 @@ interface Choice {
   /** The beams' sums of log-probabilities. */
   scores: readonly number[];
   count: number;
-  turns: Turns;
+  slice: TimeSlice;
 }
 
 /** The best candidates, best first; of equal ones the first. */
-async function chooseBest({ rows, scores, count, turns }: Choice): Promise<Candidate[]> {
+async function chooseBest({ rows, scores, count, slice }: Choice): Promise<Candidate[]> {
   const vocab = rows[0]?.length ?? 0;
   const largest = new Largest(Math.min(count, rows.length * vocab));
   for (const [j, row] of rows.entries()) {
     largest.offer(row, scores[j], j * vocab);
-    if (turns.due) await turns.turn();
+    if (slice.due()) await slice.next();
   }
   return largest.sorted();
 }
 
 /** Draws distinct candidates with probabilities softmax(sums), one after the other. */
 async function drawCandidates(
-  { rows, scores, count, turns }: Choice,
+  { rows, scores, count, slice }: Choice,
   random: (draw: number) => number,
 ): Promise<Candidate[]> {
   const vocab = rows[0]?.length ?? 0;
@@ -84,13 +84,13 @@ async function drawCandidates(
   for (const [j, row] of rows.entries()) {
     // Rounding keeps the order, so the largest sum is that of the largest entry.
     top = Math.max(top, fround(max(row) + (scores[j] as number)));
-    if (turns.due) await turns.turn();
+    if (slice.due()) await slice.next();
   }
   checkTop(top);
   const left = new Float32Array(rows.length * vocab);
   for (let j = 0; j < rows.length; j++) {
     for (let id = 0; id < vocab; id++) left[j * vocab + id] = weight(sum(j, id), top);
-    if (turns.due) await turns.turn();
+    if (slice.due()) await slice.next();
   }
   const tree = new WeightTree(left);
   const chosen = new Set<number>();
@@ -104,7 +104,7 @@ async function drawCandidates(
       place = impossible;
     }
     chosen.add(place);
-    if (turns.due) await turns.turn();
+    if (slice.due()) await slice.next();
   }
   return [...chosen].map((place) => ({
     place,
@@ -162,7 +162,7 @@ export async function beamSearch(request: DecodeRequest): Promise<GenerateOutput
     new Array<number>(num_beams).fill(prompt.at(-1) as number),
   );
 
-  const turns = new Turns(() => scope.check());
+  const slice = new TimeSlice(scope.signal);
 
   for (let step = 0; ; step++) {
     scope.check();
@@ -173,9 +173,9 @@ export async function beamSearch(request: DecodeRequest): Promise<GenerateOutput
     const logSoftmaxes: Float32Array[] = [];
     for (const row of raw) {
       logSoftmaxes.push(logSoftmax(row));
-      if (turns.due) await turns.turn();
+      if (slice.due()) await slice.next();
     }
-    const logProbabilities = await processors.run(running, logSoftmaxes, turns);
+    const logProbabilities = await processors.run(running, logSoftmaxes, slice);
     scores?.push(stackRows(logProbabilities));
 
     const candidates: Hypothesis[][] = [];
@@ -184,7 +184,7 @@ export async function beamSearch(request: DecodeRequest): Promise<GenerateOutput
         rows: logProbabilities.slice(b * num_beams, (b + 1) * num_beams),
         scores: state.running.map(({ score }) => score),
         count: candidatesKept,
-        turns,
+        slice,
       };
       const random = (draw: number): number =>
         uniform(seed, streams[b * candidatesKept + draw] as RandomStream, step);
@@ -200,7 +200,7 @@ export async function beamSearch(request: DecodeRequest): Promise<GenerateOutput
           beams: [...parent.beams, b * num_beams + j],
           score: value,
         });
-        if (turns.due) await turns.turn();
+        if (slice.due()) await slice.next();
       }
       candidates.push(list);
     }
@@ -246,7 +246,7 @@ export async function beamSearch(request: DecodeRequest): Promise<GenerateOutput
         Number.POSITIVE_INFINITY,
       );
       state.improvable &&= state.finished.some(({ done }) => hope > (done ? worst : EXCLUDED));
-      if (turns.due) await turns.turn();
+      if (slice.due()) await slice.next();
     }
 
     const allDone = states.every((state) => state.finished.every(({ done }) => done));

@@ -2,6 +2,7 @@
 
 import type { EngineSession } from '../engine.js';
 import type { Tensor } from '../tensor.js';
+import { TimeSlice } from '../time-slice.js';
 import { type NativePlan, planNative } from './decode-plan.js';
 import { argmax } from './float32.js';
 import type { PreparedInputs } from './inputs.js';
@@ -18,7 +19,6 @@ import { type RandomStream, randomStreams, sampleToken, uniform } from './random
 import type { ResolvedConfig } from './resolve.js';
 import { RowSequences } from './sequences.js';
 import { MaxLengthCriteria, type StoppingCriteriaList } from './stopping-criteria.js';
-import { Turns } from './turns.js';
 import { type CallScope, LATE, type Late } from './user-code.js';
 
 /** Everything a decoding method works with. */
@@ -162,13 +162,13 @@ async function decodeInJavaScript(request: DecodeRequest): Promise<GenerateOutpu
   let pending: (number | null)[] = ids.map(
     (_, r) => inputs.prompts[Math.floor(r / copies)]?.at(-1) as number,
   );
-  const turns = new Turns(() => scope.check());
+  const slice = new TimeSlice(scope.signal);
   for (let step = 0; active.includes(true); step++) {
     scope.check();
     const raw = (await sequences.step(pending)).map((row) => row ?? idle.slice());
     logits?.push(stackRows(raw));
     await processors.prepare(ids, active, scope);
-    const processed = await processors.run(ids, raw, turns);
+    const processed = await processors.run(ids, raw, slice);
     scores?.push(stackRows(processed));
 
     const tokens: number[] = [];
@@ -180,7 +180,7 @@ async function decodeInJavaScript(request: DecodeRequest): Promise<GenerateOutpu
         logprobs?.[r]?.push(chosenLogprob(row, token, output_logprobs ?? 0));
         tokens.push(token);
       } else tokens.push(filler);
-      if (turns.due) await turns.turn();
+      if (slice.due()) await slice.next();
     }
     tokens.forEach((token, r) => {
       ids[r]?.push(token);

@@ -1,7 +1,7 @@
 import { InvalidArgumentError, invalidArgument, show } from '../errors.js';
+import type { TimeSlice } from '../time-slice.js';
 import { Callable, CallableList } from './callable.js';
 import { checkRows } from './checks.js';
-import type { Turns } from './turns.js';
 import type { CallScope } from './user-code.js';
 
 /**
@@ -90,20 +90,24 @@ export class LogitsProcessorList extends CallableList<LogitsProcessorLike> {
     return this.items.reduce((rows, processor) => processed(processor, input_ids, rows), scores);
   }
 
-  /** As a call of the list, in slices between which the event loop turns. */
-  async run(input_ids: number[][], scores: Float32Array[], turns: Turns): Promise<Float32Array[]> {
+  /** As a call of the list, in slices between which the event loop slice. */
+  async run(
+    input_ids: number[][],
+    scores: Float32Array[],
+    slice: TimeSlice,
+  ): Promise<Float32Array[]> {
     let rows = scores;
     for (const processor of this.items) {
       if (isRowWise(processor)) {
         const out: Float32Array[] = [];
         for (const [r, row] of rows.entries()) {
           out.push(processor.processRow(input_ids[r] as number[], row, r));
-          if (turns.due) await turns.turn();
+          if (slice.due()) await slice.next();
         }
         rows = out;
       } else {
         rows = processed(processor, input_ids, rows);
-        if (turns.due) await turns.turn();
+        if (slice.due()) await slice.next();
       }
     }
     return rows;

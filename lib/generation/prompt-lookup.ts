@@ -6,6 +6,7 @@
 
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import type { Tensor } from '../tensor.js';
+import { TimeSlice } from '../time-slice.js';
 import { type DecodeRequest, newTokenLimits } from './decode-loop.js';
 import { argmax } from './float32.js';
 import {
@@ -17,7 +18,6 @@ import {
   stackRows,
 } from './output.js';
 import { type RandomStream, randomStreams, sampleToken, uniform } from './random.js';
-import { Turns } from './turns.js';
 import { LATE } from './user-code.js';
 
 /**
@@ -103,7 +103,7 @@ export async function promptLookup(request: DecodeRequest): Promise<GenerateOutp
     await session.forward([{ sequence, tokens, logits: 'none' }], { signal });
   }
   const vocab = session.vocab_size;
-  const turns = new Turns(() => scope.check());
+  const slice = new TimeSlice(scope.signal);
   let generated = 0;
   let ended = false;
   while (!ended) {
@@ -124,7 +124,7 @@ export async function promptLookup(request: DecodeRequest): Promise<GenerateOutp
       const raw = run.logits.subarray(i * vocab, (i + 1) * vocab);
       logits?.push(stackRows([raw]));
       await processors.prepare([row], [true], scope);
-      const [processed] = (await processors.run([row], [raw], turns)) as [Float32Array];
+      const [processed] = (await processors.run([row], [raw], slice)) as [Float32Array];
       scores?.push(stackRows([processed]));
       const token = config.do_sample
         ? sampleToken(processed, uniform(seed, stream, generated))

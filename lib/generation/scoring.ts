@@ -5,11 +5,11 @@ import { checkOptions, type OptionRules } from '../check-options.js';
 import type { EngineSession, ForwardRow } from '../engine.js';
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import { Tensor, type TokenIds } from '../tensor.js';
+import { TimeSlice } from '../time-slice.js';
 import { argmax, logSoftmax } from './float32.js';
 import { type PreparedInputs, prepareInputs } from './inputs.js';
 import { checkLimit, MAX_FORWARD_SCORES } from './limits.js';
 import type { GenerationModel } from './model.js';
-import { Turns } from './turns.js';
 
 /** Options of {@link forward}. */
 export interface ForwardOptions {
@@ -179,10 +179,10 @@ export async function loglikelihood(
   return withSignal(options.signal, async (signal) => {
     const answers = new Array<Loglikelihood>(texts.length);
     const session = await model.openSession();
-    const turns = new Turns();
+    const slice = new TimeSlice(signal);
     try {
       for (const group of groups(texts)) {
-        await scoreGroup({ session, requests: texts, answers, signal, turns }, group);
+        await scoreGroup({ session, requests: texts, answers, signal, slice }, group);
       }
     } finally {
       session.dispose();
@@ -214,11 +214,11 @@ interface Scoring {
   requests: readonly LoglikelihoodRequest[];
   answers: Loglikelihood[];
   signal: AbortSignal | undefined;
-  turns: Turns;
+  slice: TimeSlice;
 }
 
 async function scoreGroup(scoring: Scoring, group: readonly number[]): Promise<void> {
-  const { session, requests, answers, signal, turns } = scoring;
+  const { session, requests, answers, signal, slice } = scoring;
   const contexts = new Map<string, { sequence: number; tokens: readonly number[] }>();
   const runs = group.map((i) => {
     const { context, continuation } = requests[i] as LoglikelihoodRequest;
@@ -249,7 +249,7 @@ async function scoreGroup(scoring: Scoring, group: readonly number[]): Promise<v
         const row = logits.subarray(first, first + session.vocab_size);
         answer.sum += logSoftmax(row)[id] as number;
         answer.greedy &&= argmax(row) === id;
-        if (turns.due) await turns.turn();
+        if (slice.due()) await slice.next();
       }
     }
   }
