@@ -9,7 +9,11 @@ export default defineConfig([
     platform: 'node',
     sourcemap: true,
     clean: true,
-    shims: true,
+    // import.meta is empty in CommonJS: lib/native/package-root.ts has another way there. tsup's own shim
+    // would run at once, and fail where a bundler makes a module of it.
+    esbuildOptions: (options) => {
+      options.logOverride = { 'empty-import-meta': 'silent' };
+    },
   },
   {
     // The command line is a user of the package: it imports `komt` as everybody does.

@@ -1,4 +1,3 @@
-import { listFiles, modelInfo } from '@huggingface/hub';
 import {
   AbortError,
   FileNotFoundError,
@@ -11,6 +10,9 @@ import {
   throwIfAborted,
 } from '../errors.js';
 import { isCommit } from './cache.js';
+
+/** Loaded when it is first needed: it is large, and a local folder needs nothing of it. */
+const hubLibrary = () => import('@huggingface/hub');
 
 /** A file of a repository at one commit. */
 export interface RemoteFile {
@@ -144,6 +146,7 @@ function malformed(target: HubTarget, what: string, found: unknown): never {
  * @throws HubError and its subclasses, AbortError
  */
 export async function resolveCommit(target: HubTarget): Promise<string> {
+  const { modelInfo } = await hubLibrary();
   const info = await call(target, () =>
     modelInfo({
       name: target.repo,
@@ -164,6 +167,7 @@ export async function resolveCommit(target: HubTarget): Promise<string> {
 export async function listFolder(target: HubTarget, folder: string): Promise<RemoteFile[]> {
   return call(target, async () => {
     const files: RemoteFile[] = [];
+    const { listFiles } = await hubLibrary();
     const listing = listFiles({
       repo: { type: 'model', name: target.repo },
       revision: target.revision,

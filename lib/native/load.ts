@@ -1,16 +1,10 @@
-import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { NativeLoadError } from '../errors.js';
 import { warnOnce } from '../warnings.js';
 import type { BuildInfo, DeviceInfo, NativeAddon } from './addon.js';
 import { loadFirst, type Tried } from './addon-files.mjs';
 import { readBuildRecord } from './build-record.js';
 import { loadRemedies } from './load-remedies.js';
-
-/** This file ends up in dist/, one level below the package's root; from lib/native it is two. */
-const here = path.dirname(fileURLToPath(import.meta.url));
-const root =
-  path.basename(here) === 'native' ? path.resolve(here, '../..') : path.resolve(here, '..');
+import { packageRoot } from './package-root.js';
 
 const addons = new Map<string, NativeAddon>();
 
@@ -26,6 +20,7 @@ function describe({ source, file, reason }: Tried): string {
 export function loadAddon(name: 'komt' | 'komt_emulated' = 'komt'): NativeAddon {
   const loaded = addons.get(name);
   if (loaded) return loaded;
+  const root = packageRoot();
   const { addon, file, tried } = loadFirst(root, name);
   if (!addon) {
     const remedies =
