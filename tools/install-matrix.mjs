@@ -87,8 +87,6 @@ class Place {
     this.cell = cell;
     this.folder = path.join(work, name.replace(/\W+/g, '-'));
     mkdirSync(this.folder, { recursive: true });
-    const app = { name: 'app', version: '1.0.0', private: true };
-    writeFileSync(path.join(this.folder, 'package.json'), JSON.stringify(app));
     this.use(cell.node);
   }
 
@@ -142,9 +140,12 @@ const TOOLS = {
 /** komt from the tarball, with install scripts running or held back. */
 function install(place, tarball, blocked) {
   const { npm } = place.cell;
+  const app = { name: 'app', version: '1.0.0', private: true };
+  // As `npm install-scripts approve` writes it for a tarball.
+  if (!blocked && npm >= 12) app.allowScripts = { [`file:${tarball}`]: true };
+  writeFileSync(path.join(place.folder, 'package.json'), JSON.stringify(app));
   const args = ['install', tarball, '--no-audit', '--no-fund', '--foreground-scripts'];
   if (blocked && npm < 12) args.push('--ignore-scripts');
-  if (!blocked && npm >= 12) args.push('--allow-scripts=komt');
   return place.run('npm', args);
 }
 

@@ -59,24 +59,16 @@ function whyBuild({ force, cuda, archs }, { built, source }) {
   return own && process.env.npm_command === 'rebuild' ? 'npm rebuild' : undefined;
 }
 
-/** What to do about a build that failed, from what failed. */
-function remedies({ requested, attempts }) {
-  const again = 'npx komt build';
-  const reasons = attempts.map(({ how, reason }) => `${how} ${reason}`).join('\n');
-  const list = [];
-  if (/compiler|not found|g\+\+|clang|make/i.test(reasons)) {
-    list.push(
-      `install a C++20 compiler (g++ 12, clang 14 or MSVC 2022) and CMake 3.22 or newer, then: ${again}`,
-    );
-  } else if (/CMake (is not|.* too old)/.test(reasons)) {
-    list.push(`install CMake 3.22 or newer, then: ${again}`);
-  }
-  if (requested.KOMT_CUDA === 'ON') {
-    list.push(
-      'CUDA needs CMake and a toolkit of 12.2 or newer with a host compiler it knows: CUDACXX or CUDA_HOME names it, NVCC_CCBIN the compiler',
-      `without CUDA: ${again} --cuda off`,
-    );
-  }
+/** What to do about a build that failed. */
+function remedies({ requested }) {
+  const compilers = 'a C++20 compiler (g++ 12, clang 14 or MSVC 2022) and CMake 3.22 or newer';
+  const list =
+    requested.KOMT_CUDA === 'ON'
+      ? [
+          `install ${compilers}, and a CUDA toolkit of 12.2 or newer that knows the compiler (CUDACXX or CUDA_HOME names the toolkit, CUDAHOSTCXX another compiler), then: npx komt build --cuda on`,
+          'without CUDA: npx komt build --cuda off',
+        ]
+      : [`install ${compilers}, then: npx komt build`];
   list.push('the output above, and its last lines in build/Release/komt.json, say what went wrong');
   return list.map((text, i) => `  ${i + 1}. ${text}`);
 }

@@ -20,8 +20,8 @@ export function loadRemedies(tried: readonly Tried[], record: BuildRecord | unde
   }
   if (record === undefined) {
     remedies.push(
-      `the install script has not run, for npm holds it back (npm 12 does so by itself): npx komt build builds the addon now; it needs ${COMPILER}`,
-      'with npm 12, to let it run now and later: npm install-scripts approve komt, then npm rebuild komt',
+      `nothing was built here, for npm holds install scripts back (npm 12 does so by itself; so do --ignore-scripts and KOMT_SKIP_BUILD): npx komt build builds the addon now; it needs ${COMPILER}`,
+      'with npm 12, to let the script run now and later: npm install-scripts approve komt, then npm rebuild komt',
     );
   } else if (record.ok) {
     remedies.push('npx komt build builds the addon again, for this system and this Node');
@@ -31,9 +31,6 @@ export function loadRemedies(tried: readonly Tried[], record: BuildRecord | unde
       `the last build failed (${last?.how}: ${last?.reason}): install ${COMPILER}, then npx komt build`,
     );
   }
-  remedies.push(
-    'npx komt inspect shows all that is known about this installation',
-    'KOMT_ADDON can name a komt.node that was built elsewhere',
-  );
+  remedies.push('KOMT_ADDON can name a komt.node that was built elsewhere');
   return remedies;
 }

@@ -25,7 +25,10 @@ export function loadAddon(name: 'komt' | 'komt_emulated' = 'komt'): NativeAddon 
   if (!addon) {
     const remedies =
       name === 'komt'
-        ? loadRemedies(tried, readBuildRecord(root))
+        ? [
+            ...loadRemedies(tried, readBuildRecord(root)),
+            'npx komt inspect shows all that is known about this installation',
+          ]
         : ['npm run build:emulated, in a clone of the repository'];
     throw new NativeLoadError(
       `The native addon could not be loaded on ${process.platform}-${process.arch}, Node ${process.version}. Tried:\n` +

@@ -156,6 +156,20 @@ describe('komt inspect', () => {
   });
 });
 
+describe('komt inspect --json', () => {
+  it('says the same for programs', async () => {
+    const model = path.join(root, 'models/komt-tiny');
+    const { code, stdout } = await komt(['inspect', '--json', '--model', model]);
+    expect(code).toBe(0);
+    const { komt: version, addon, tried, devices, ...rest } = JSON.parse(stdout);
+    expect(addon).toMatchObject({ version, backends: expect.arrayContaining(['cpu']) });
+    expect(tried.at(-1)).toEqual({ source: addon.source, file: addon.file });
+    expect(devices[0].name).toBe('cpu');
+    expect(rest.remedies).toEqual([]);
+    expect(rest.model.devices[0]).toMatchObject({ name: 'cpu', weightBytes: 4_596_736 });
+  });
+});
+
 describe('komt inspect of a large model', () => {
   it('knows from config.json what does not fit, and what would help', async () => {
     const config = {

@@ -94,7 +94,7 @@ describe('without an addon', () => {
     expect(stdout).toMatch(/^komt +\d+\.\d+\.\d+/);
     expect(stdout).toMatch(/\naddon +none loads/);
     expect(stdout).toMatch(/Tried:\n.*build\/Release/);
-    expect(stdout).toMatch(/Remedies:\n {2}1\. the install script has not run.*npx komt build/);
+    expect(stdout).toMatch(/Remedies:\n {2}1\. nothing was built here.*npx komt build/);
     const seen = await inspect();
     expect(seen).toMatchObject({
       code: 1,
