@@ -50,13 +50,14 @@ function whyBuild({ force, cuda, archs }, { built, source }) {
   if (force) return 'asked to';
   const hasCuda = built.backends.includes('cuda');
   if (cuda === 'ON' && !hasCuda) return 'KOMT_CUDA=ON, and the one here is without';
+  // What was compiled elsewhere, a platform package or KOMT_ADDON, is left as it is.
+  if (!source.startsWith('build/')) return undefined;
   if (cuda === 'OFF' && hasCuda) return 'KOMT_CUDA=OFF, and the one here has it';
   if (archs !== '' && hasCuda && built.cudaArchitectures !== archs.replaceAll(';', ', ')) {
     return `KOMT_CUDA_ARCHS=${archs}, and the one here is for ${built.cudaArchitectures}`;
   }
-  // Who says `npm rebuild` has changed something; a platform package is left as it is.
-  const own = source.startsWith('build/');
-  return own && process.env.npm_command === 'rebuild' ? 'npm rebuild' : undefined;
+  // Who says `npm rebuild` has changed something.
+  return process.env.npm_command === 'rebuild' ? 'npm rebuild' : undefined;
 }
 
 /** What to do about a build that failed. */

@@ -30,7 +30,7 @@ function buildRows({ addon, build, buildIsOfAddon }: Installation): [string, str
 }
 
 function showInstallation(installation: Installation): void {
-  const { addon, driver, fallback, tried, remedies } = installation;
+  const { addon, devices, driver, fallback, tried, remedies } = installation;
   table([
     ['komt', `${installation.komt}, ${installation.root}`],
     [
@@ -55,7 +55,7 @@ function showInstallation(installation: Installation): void {
         ? `NVIDIA ${driver.version}: ${driver.gpus.join(', ')}`
         : 'no NVIDIA driver (nvidia-smi)',
     ],
-    ...installation.devices.map((d): [string, string] => [
+    ...devices.map((d): [string, string] => [
       d.name,
       `${d.description}, ${formatBytes(d.memoryFree)} free of ${formatBytes(d.memoryTotal)}, ${d.features.join(' ')}`,
     ]),
@@ -70,6 +70,12 @@ function showInstallation(installation: Installation): void {
     console.log(
       '\nNo CUDA backend: npx komt build adds it where the CUDA toolkit (12.2 or newer) is found.',
     );
+  }
+  if (addon?.backends.includes('cuda') && !devices.some(({ name }) => name.startsWith('cuda'))) {
+    const why = driver
+      ? `driver ${driver.version} may be older than the CUDA toolkit of the build, or its GPUs older than the architectures`
+      : 'there is no NVIDIA driver here';
+    console.log(`\nThe CUDA backend is there and has no device: ${why}.`);
   }
   const passedOver = tried.filter(({ reason }) => reason !== undefined);
   if (!addon || passedOver.some(({ source }) => source === 'KOMT_ADDON')) {
