@@ -27,7 +27,10 @@ export async function findCMake() {
 export function addonOptions() {
   const folder = (name) => path.dirname(require.resolve(`${name}/package.json`));
   const headers = [path.join(folder('node-api-headers'), 'include'), folder('node-addon-api')];
+  // Node's own architecture, which need not be the machine's.
+  const apple = process.arch === 'x64' ? 'x86_64' : process.arch;
   return [
+    ...(process.platform === 'darwin' ? [`-DCMAKE_OSX_ARCHITECTURES=${apple}`] : []),
     `-DKOMT_NODE_HEADERS=${headers.join(';').replaceAll('\\', '/')}`,
     // With its configuration in the name: generators of several configurations add none of their own.
     `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY_RELEASE=${path.join(root, 'build/Release').replaceAll('\\', '/')}`,

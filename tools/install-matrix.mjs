@@ -5,6 +5,7 @@
 //   node tools/install-matrix.mjs                 the cells that carry information
 //   node tools/install-matrix.mjs --full          every Node x npm x tools x scripts
 //   node tools/install-matrix.mjs --only REGEX    cells whose name matches
+//   node tools/install-matrix.mjs --tarball FILE  this one, in place of packing
 //   node tools/install-matrix.mjs --keep          leave the folders, for looking at them
 //
 // Linux x64; Node 20, 22 and 24 and npm 11 and 12 come from the npm registry. Prints a row a cell, the
@@ -27,6 +28,7 @@ const { values: flags } = parseArgs({
   options: {
     full: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
+    tarball: { type: 'string' },
     keep: { type: 'boolean', default: false },
   },
 });
@@ -228,7 +230,7 @@ try {
     .map((cell) => ({ ...cell, name: nameOf(cell), tools: TOOLS[cell.tools] }))
     .filter(({ name }) => new RegExp(flags.only).test(name));
   writeFileSync(brokenNvcc, '#!/bin/sh\necho "this nvcc is broken" >&2\nexit 1\n', { mode: 0o755 });
-  const tarball = pack();
+  const tarball = flags.tarball ? path.resolve(flags.tarball) : pack();
   fetchTools(cells);
   const hasNvcc = call('nvcc', ['--version']).status === 0;
   for (const cell of cells) {
