@@ -168,6 +168,7 @@ function check(place, tarball) {
   if (!expected) return checkRefused(installed);
   must('npm install', installed);
   if (cell.blocked) {
+    checkSmall(place);
     checkBlocked(place);
     buildAfterwards(place, cell.blocked);
   }

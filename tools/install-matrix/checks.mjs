@@ -1,5 +1,5 @@
 // What an installation must be like. Each check throws an Error that says what is not so.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { root } from '../run.mjs';
 
@@ -71,6 +71,26 @@ export function checkBlocked(place) {
       listed,
     );
   }
+}
+
+/** Packages of a prebuilt installation, the platform package among them. */
+const MAX_PACKAGES = 30;
+/** Bytes of a prebuilt installation, and of the platform package in it. */
+const MAX_BYTES = 60e6;
+const MAX_PLATFORM_BYTES = 30e6;
+
+/** Before anything is built, there is room for the platform package in what an installation may take. */
+export function checkSmall(place) {
+  const modules = path.join(place.folder, 'node_modules');
+  const lock = JSON.parse(readFileSync(path.join(modules, '.package-lock.json'), 'utf8'));
+  const packages = Object.keys(lock.packages).length;
+  const files = readdirSync(modules, { recursive: true, withFileTypes: true });
+  const bytes = files
+    .filter((entry) => entry.isFile())
+    .reduce((sum, entry) => sum + statSync(path.join(entry.parentPath, entry.name)).size, 0);
+  place.log += `${packages} packages, ${(bytes / 1e6).toFixed(1)} MB\n`;
+  expect(packages + 1 < MAX_PACKAGES, `fewer than ${MAX_PACKAGES} packages`, packages);
+  expect(bytes + MAX_PLATFORM_BYTES < MAX_BYTES, `less than ${MAX_BYTES / 1e6} MB`, bytes / 1e6);
 }
 
 /** A build that failed says why, and what to do. */
