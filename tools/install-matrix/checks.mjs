@@ -111,7 +111,7 @@ export function checkGenerates(place) {
       const lm = await AutoModelForCausalLM.from_pretrained(model, { device_map: 'cpu' });
       const prompt = '### instruction: ' + ${JSON.stringify(QUESTION.instruction)} + '\\n\\n### Response:';
       const input = tokenizer(prompt, { return_tensors: 'pt' });
-      const output = await lm.generate({ ...input, do_sample: false, max_new_tokens: 256 });
+      const output = await lm.generate({ ...input, do_sample: false, max_new_tokens: 500 });
       console.log(tokenizer.batch_decode(output, { skip_special_tokens: true })[0]);
       await lm.dispose();
     };
