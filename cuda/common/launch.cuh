@@ -1,6 +1,10 @@
 // How every kernel of the library is launched: one typed function over cudaLaunchKernelEx.
 #pragma once
 
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
 #include <utility>
 
 #include "common/platform.cuh"
@@ -18,12 +22,6 @@ struct LaunchConfig {
   bool programmatic_dependent_launch = false;
 };
 
-// launch() opts in to dynamic shared memory above this. A kernel may use 48 KB without asking, but of
-// static and dynamic memory together (CUDA C++ Programming Guide, "Shared Memory" of each compute
-// capability), and the static part isn't known here: 16 KB are left for it. Asking for less than the
-// default is allowed.
-inline constexpr std::size_t kUnaskedDynamicShared = 32 * 1024;
-
 // An attribute of the current device.
 inline cudaError_t device_attribute(int* value, cudaDeviceAttr attribute) {
   int device = 0;
@@ -31,31 +29,89 @@ inline cudaError_t device_attribute(int* value, cudaDeviceAttr attribute) {
   return cudaDeviceGetAttribute(value, attribute, device);
 }
 
-// Lets a kernel have as much dynamic shared memory as the device has beside its static part. Always the
-// same amount: what one thread sets for its launch must not fall below what another one needs.
-inline cudaError_t allow_all_shared(const void* kernel, const cudaFuncAttributes& attributes) {
-  int most = 0;
-  if (cudaError_t error = device_attribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin);
-      error != cudaSuccess) {
-    return error;
+// What the benchmarks compare; the environment at the first launch decides for the process.
+struct LaunchSettings {
+  // KOMT_DEPENDENT_LAUNCH=0: a kernel starts when its predecessor has ended.
+  bool dependent_launch = true;
+  // KOMT_SHARED_CARVEOUT: percent of an SM's L1 that kernels ask to have as shared memory, 0 to 100;
+  // -1 leaves it to the driver. All of it unless told otherwise: an SM changes the division only when
+  // it runs nothing, and kernels that ask for different ones would drain it between each other.
+  int shared_carveout = cudaSharedmemCarveoutMaxShared;
+};
+
+// Of the two variables' texts, null where they aren't set.
+inline LaunchSettings read_launch_settings(const char* dependent_launch, const char* carveout) {
+  LaunchSettings settings;
+  if (dependent_launch != nullptr) {
+    settings.dependent_launch = std::strcmp(dependent_launch, "0") != 0;
   }
-  return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                              most - static_cast<int>(attributes.sharedSizeBytes));
+  if (carveout != nullptr) {
+    const int percent = std::atoi(carveout);
+    settings.shared_carveout = percent < -1 ? -1 : percent > 100 ? 100 : percent;
+  }
+  return settings;
 }
 
-// Whether a kernel may be launched before its predecessor has ended: the device and the driver know
-// how, and the kernel was compiled to wait. One compiled on the spot from older PTX has no wait in it.
-inline cudaError_t may_overlap(const cudaFuncAttributes& attributes, bool* answer) {
+inline const LaunchSettings& launch_settings() {
+  static const LaunchSettings settings =
+      read_launch_settings(std::getenv("KOMT_DEPENDENT_LAUNCH"), std::getenv("KOMT_SHARED_CARVEOUT"));
+  return settings;
+}
+
+// What is set of a kernel on a device, and asked about the two, before the first launch there.
+struct PreparedKernel {
+  // It may be launched before its predecessor has ended: the device and the driver know how, and the
+  // kernel was compiled to wait. One compiled on the spot from older PTX has no wait in it.
+  bool may_overlap = false;
+};
+
+inline cudaError_t prepare_kernel(const void* kernel, int device, PreparedKernel* prepared) {
+  cudaFuncAttributes attributes{};
+  int most_shared = 0;
   int major = 0;
   int driver = 0;
-  if (cudaError_t error = device_attribute(&major, cudaDevAttrComputeCapabilityMajor);
-      error != cudaSuccess) {
-    return error;
+  cudaError_t error = cudaFuncGetAttributes(&attributes, kernel);
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&most_shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
   }
-  if (cudaError_t error = cudaDriverGetVersion(&driver); error != cudaSuccess) return error;
+  if (error == cudaSuccess) {
+    error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  }
+  if (error == cudaSuccess) error = cudaDriverGetVersion(&driver);
+  // As much dynamic shared memory as the device has beside the static part, whatever this launch needs.
+  if (error == cudaSuccess) {
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                 most_shared - static_cast<int>(attributes.sharedSizeBytes));
+  }
+  if (error == cudaSuccess) {
+    error = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                 launch_settings().shared_carveout);
+  }
   // Before 12.3 such a launch can't be captured into a graph.
-  *answer = major >= 9 && driver >= 12030 && attributes.ptxVersion >= 90;
-  return cudaSuccess;
+  prepared->may_overlap = launch_settings().dependent_launch && major >= 9 && driver >= 12030 &&
+                          attributes.ptxVersion >= 90;
+  return error;
+}
+
+// Prepares a kernel for the current device the first time it is asked about the two. Any thread may
+// call. cudaDeviceReset() takes back what was set, and is nothing for a process that launches kernels.
+inline cudaError_t prepared_kernel(const void* kernel, PreparedKernel* prepared) {
+  int device = 0;  // the runtime knows it without asking the driver
+  if (cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
+  struct Known {
+    std::mutex mutex;
+    std::map<std::pair<int, const void*>, PreparedKernel> kernels;
+  };
+  static auto* const known = new Known;  // never destroyed: threads may launch until the process ends
+  const std::lock_guard<std::mutex> lock(known->mutex);
+  const auto at = known->kernels.find({device, kernel});
+  if (at != known->kernels.end()) {
+    *prepared = at->second;
+    return cudaSuccess;
+  }
+  const cudaError_t error = prepare_kernel(kernel, device, prepared);
+  if (error == cudaSuccess) known->kernels.emplace(std::make_pair(device, kernel), *prepared);
+  return error;
 }
 
 // Launches kernel(args...) and returns what the runtime says of the launch; errors of the execution
@@ -66,21 +122,10 @@ inline cudaError_t may_overlap(const cudaFuncAttributes& attributes, bool* answe
 template <class... Params, class... Args>
 cudaError_t launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&... args) {
   static_assert(sizeof...(Params) == sizeof...(Args), "launch: one argument for each parameter");
-  const void* function = reinterpret_cast<const void*>(kernel);
-  const bool much_shared = config.dynamic_shared_bytes > kUnaskedDynamicShared;
-  bool overlap = config.programmatic_dependent_launch;
-  cudaFuncAttributes attributes{};
-  if (much_shared || overlap) {
-    const cudaError_t error = cudaFuncGetAttributes(&attributes, function);
-    if (error != cudaSuccess) return error;
-  }
-  if (much_shared) {
-    const cudaError_t error = allow_all_shared(function, attributes);
-    if (error != cudaSuccess) return error;
-  }
-  if (overlap) {
-    const cudaError_t error = may_overlap(attributes, &overlap);
-    if (error != cudaSuccess) return error;
+  PreparedKernel prepared;
+  if (cudaError_t error = prepared_kernel(reinterpret_cast<const void*>(kernel), &prepared);
+      error != cudaSuccess) {
+    return error;
   }
   cudaLaunchAttribute attribute{};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -91,7 +136,7 @@ cudaError_t launch(void (*kernel)(Params...), const LaunchConfig& config, Args&&
   launch_config.dynamicSmemBytes = config.dynamic_shared_bytes;
   launch_config.stream = config.stream;
   launch_config.attrs = &attribute;
-  launch_config.numAttrs = overlap ? 1 : 0;
+  launch_config.numAttrs = config.programmatic_dependent_launch && prepared.may_overlap ? 1 : 0;
   return cudaLaunchKernelEx(&launch_config, kernel,
                             static_cast<Params>(std::forward<Args>(args))...);
 }

@@ -61,12 +61,18 @@ struct LaunchRecord {
 std::vector<LaunchRecord> launch_log();
 void clear_launch_log();
 
+// Calls of cudaFuncGetAttributes since the process began.
+std::uint64_t kernel_attribute_queries();
+
 // Devices that cudaGetDeviceCount reports, 1 to 8 (initially 1; KOMT_EMULATOR_DEVICES).
 void set_device_count(int count);
 
 // Bytes of global memory of a device (initially 4 GiB; KOMT_EMULATOR_MEMORY); allocations beyond
 // fail with cudaErrorMemoryAllocation.
 void set_memory_limit(int device, std::size_t bytes);
+
+// Whether devices can reach each other's memory (initially yes).
+void set_peer_access(bool possible);
 
 // Initially 9.0. Below 9, programmatic dependent launch is refused as the hardware refuses it.
 void set_compute_capability(int device, int major, int minor);

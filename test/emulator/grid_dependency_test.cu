@@ -78,12 +78,19 @@ TEST(a_write_before_the_wait_is_reported) {
   if (mode() == Mode::kRace) EXPECT_REPORT(kGridDependency, "grid_dependency_test.cu");
 }
 
+// Launches of it are prepared once for each device, so this is a device of its own.
 TEST(devices_before_sm_90_run_one_kernel_after_the_other) {
-  emulator::set_compute_capability(0, 8, 0);
-  Buffers buffers;
-  run<Order::kReadEarly>(buffers.weights.get(), buffers.data.get(), buffers.out.get());
-  EXPECT_EQ(buffers.out.download()[0], 31);
-  emulator::set_compute_capability(0, 9, 0);
+  emulator::set_device_count(2);
+  emulator::set_compute_capability(1, 8, 0);
+  EXPECT_OK(cudaSetDevice(1));
+  {
+    Buffers buffers;
+    run<Order::kReadEarly>(buffers.weights.get(), buffers.data.get(), buffers.out.get());
+    EXPECT_EQ(buffers.out.download()[0], 31);
+    EXPECT_OK(cudaDeviceSynchronize());
+  }
+  EXPECT_OK(cudaSetDevice(0));
+  emulator::set_device_count(1);
 }
 
 }  // namespace

@@ -205,6 +205,9 @@ TEST(devices_have_their_own_memory_and_copy_to_each_other) {
   cudaGetLastError();
 }
 
+// Never launched through launch(), which opts in.
+__global__ void __launch_bounds__(32) plain_kernel(int* x) { x[threadIdx.x] = 0; }
+
 TEST(launches_are_checked) {
   DeviceBuffer<int> x(std::vector<int>(32, 1));
   const auto refused = [&](const LaunchConfig& config) {
@@ -215,12 +218,12 @@ TEST(launches_are_checked) {
   EXPECT(refused({.grid = 0, .block = 32}));
   EXPECT(refused({.grid = 1, .block = 32, .dynamic_shared_bytes = 300 * 1024}));
   EXPECT(!refused({.grid = 1, .block = 32, .dynamic_shared_bytes = 200 * 1024}));
-  // Without opting in, which launch() does by itself.
+  // Without opting in.
   cudaLaunchConfig_t config{};
   config.gridDim = 1;
   config.blockDim = 32;
   config.dynamicSmemBytes = 64 * 1024;
-  EXPECT_EQ(static_cast<int>(cudaLaunchKernelEx(&config, multiply_kernel, x.get(), 1)),
+  EXPECT_EQ(static_cast<int>(cudaLaunchKernelEx(&config, plain_kernel, x.get())),
             static_cast<int>(cudaErrorInvalidValue));
   cudaGetLastError();
 }

@@ -29,6 +29,7 @@ std::uint64_t from_environment(const char* name, std::uint64_t fallback) {
 struct Machine {
   Device devices[kMaxDevices];
   std::atomic<int> count;
+  std::atomic<bool> peers_possible{true};
   PinnedMemory pinned;
 
   Machine()
@@ -94,6 +95,9 @@ void forgive_reports() {
 }
 
 void set_device_count(int count) { machine().count = std::clamp(count, 1, kMaxDevices); }
+
+void set_peer_access(bool possible) { machine().peers_possible = possible; }
+bool peer_access_possible() { return machine().peers_possible; }
 
 void set_memory_limit(int index, std::size_t bytes) {
   if (index >= 0 && index < kMaxDevices) device(index).memory_limit = bytes;
@@ -196,13 +200,14 @@ cudaError_t cudaDeviceReset() {
 
 cudaError_t cudaDeviceCanAccessPeer(int* can_access, int index, int peer) {
   if (!is_device(index) || !is_device(peer)) return remember(cudaErrorInvalidDevice);
-  *can_access = index != peer;
+  *can_access = index != peer && peer_access_possible();
   return cudaSuccess;
 }
 
 cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags) {
   if (flags != 0) return remember(cudaErrorInvalidValue);
   if (!is_device(peer) || peer == current_device_index()) return remember(cudaErrorInvalidDevice);
+  if (!peer_access_possible()) return remember(cudaErrorPeerAccessUnsupported);
   const std::uint32_t bit = 1u << peer;
   if (device(current_device_index()).peers.fetch_or(bit) & bit) {
     return remember(cudaErrorPeerAccessAlreadyEnabled);

@@ -1,10 +1,12 @@
 // Launches, and what may be asked and set about kernels.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <map>
 #include <mutex>
-#include <unordered_map>
 #include <utility>
 
+#include "emulator/control.h"
 #include "emulator/runtime/device.h"
 #include "emulator/runtime/settings.h"
 #include "emulator/runtime/shared_memory.h"
@@ -14,28 +16,38 @@ namespace komt::emulator {
 
 namespace {
 
-struct SharedLimits {
-  std::mutex mutex;
-  std::unordered_map<const void*, std::size_t> opted_in;
+// What was set of a kernel on one device; another device knows nothing of it.
+struct KernelSettings {
+  std::size_t dynamic_shared = kDefaultBlockShared;
+  std::size_t total_shared =
+      kDefaultBlockShared;  // with the static arrays, known only to its blocks
+  int carveout = cudaSharedmemCarveoutDefault;
 };
 
-SharedLimits& shared_limits() {
-  static auto* limits = new SharedLimits;
-  return *limits;
-}
+class KernelTable {
+ public:
+  KernelSettings get(const void* kernel, int device) {
+    const std::lock_guard lock(mutex_);
+    const auto found = kernels_.find({kernel, device});
+    return found == kernels_.end() ? KernelSettings{} : found->second;
+  }
+  template <class F>
+  void change(const void* kernel, int device, F&& change) {
+    const std::lock_guard lock(mutex_);
+    change(kernels_[{kernel, device}]);
+  }
 
-struct SharedLimit {
-  std::size_t dynamic;
-  std::size_t total;  // with the static arrays, known only to the blocks that run
+ private:
+  std::mutex mutex_;
+  std::map<std::pair<const void*, int>, KernelSettings> kernels_;
 };
 
-SharedLimit shared_limit(const void* kernel) {
-  SharedLimits& limits = shared_limits();
-  const std::lock_guard lock(limits.mutex);
-  const auto found = limits.opted_in.find(kernel);
-  if (found == limits.opted_in.end()) return {kDefaultBlockShared, kDefaultBlockShared};
-  return {found->second, kMaxBlockShared};
+KernelTable& kernel_table() {
+  static auto* table = new KernelTable;
+  return *table;
 }
+
+std::atomic<std::uint64_t> attribute_queries{0};
 
 bool is_valid_shape(dim3 grid, dim3 block) {
   const bool grid_ok = grid.x > 0 && grid.x <= 2147483647u && grid.y > 0 && grid.y <= 65535 &&
@@ -67,8 +79,9 @@ cudaError_t enqueue_kernel(const cudaLaunchConfig_t& config, const void* kernel,
   if (!is_valid_shape(config.gridDim, config.blockDim)) {
     return remember(cudaErrorInvalidConfiguration);
   }
-  const SharedLimit limit = shared_limit(kernel);
-  if (config.dynamicSmemBytes > limit.dynamic) return remember(cudaErrorInvalidValue);
+  const KernelSettings kernel_settings = kernel_table().get(kernel, stream->device);
+  if (config.dynamicSmemBytes > kernel_settings.dynamic_shared)
+    return remember(cudaErrorInvalidValue);
   if (argument_bytes > 4096) return remember(cudaErrorInvalidValue);
   bool programmatic = false;
   for (unsigned i = 0; i < config.numAttrs; ++i) {
@@ -84,7 +97,7 @@ cudaError_t enqueue_kernel(const cudaLaunchConfig_t& config, const void* kernel,
   launch.grid = config.gridDim;
   launch.block = config.blockDim;
   launch.dynamic_shared_bytes = config.dynamicSmemBytes;
-  launch.shared_limit = limit.total;
+  launch.shared_limit = kernel_settings.total_shared;
   launch.device = stream->device;
   launch.programmatic = programmatic;
   launch.sequence = ++settings().launches;
@@ -93,26 +106,40 @@ cudaError_t enqueue_kernel(const cudaLaunchConfig_t& config, const void* kernel,
   return remember(lock.enqueue(stream, std::move(operation)));
 }
 
+std::uint64_t kernel_attribute_queries() { return attribute_queries; }
+
 }  // namespace komt::emulator
 
 using namespace komt::emulator;
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
+  const int device = current_device_index();
   if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize) {
     if (value < 0 || static_cast<std::size_t>(value) > kMaxBlockShared) {
       return remember(cudaErrorInvalidValue);
     }
-    SharedLimits& limits = shared_limits();
-    const std::lock_guard lock(limits.mutex);
-    limits.opted_in[kernel] = static_cast<std::size_t>(value);
+    kernel_table().change(kernel, device, [&](KernelSettings& settings) {
+      settings.dynamic_shared = static_cast<std::size_t>(value);
+      settings.total_shared = kMaxBlockShared;
+    });
+  }
+  if (attribute == cudaFuncAttributePreferredSharedMemoryCarveout) {
+    if (value < cudaSharedmemCarveoutDefault || value > cudaSharedmemCarveoutMaxShared) {
+      return remember(cudaErrorInvalidValue);
+    }
+    kernel_table().change(kernel, device,
+                          [&](KernelSettings& settings) { settings.carveout = value; });
   }
   return cudaSuccess;
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel) {
+  ++attribute_queries;
+  const KernelSettings settings = kernel_table().get(kernel, current_device_index());
   *attributes = {};
   attributes->maxThreadsPerBlock = static_cast<int>(kMaxThreads);
   attributes->ptxVersion = 90;
-  attributes->maxDynamicSharedSizeBytes = static_cast<int>(shared_limit(kernel).dynamic);
+  attributes->maxDynamicSharedSizeBytes = static_cast<int>(settings.dynamic_shared);
+  attributes->preferredShmemCarveout = settings.carveout;
   return cudaSuccess;
 }
