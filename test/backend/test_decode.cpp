@@ -106,6 +106,41 @@ TEST("cuda: schedules and the number of devices change no bit") {
   }
 }
 
+TEST("cuda: devices that share a model reach each other's memory, where they can") {
+  if (!have_devices(2)) return;
+  int possible = 0;
+  CHECK(cudaDeviceCanAccessPeer(&possible, 0, 1) == cudaSuccess);
+  const auto run = [] {
+    begin_schedule(0);
+    Loaded split(2);
+    const Decoded decoded = decode_on(split, three_rows(false, 6));
+    CHECK_THAT(!decoded.failure.failed, decoded.failure.message);
+    check_findings();
+    return decoded;
+  };
+#ifdef KOMT_CUDA_EMULATED
+  // Machines whose devices can't: through the host, to the same tokens.
+  for (const int device : {0, 1}) {
+    CHECK(cudaSetDevice(device) == cudaSuccess);
+    (void)cudaDeviceDisablePeerAccess(1 - device);
+  }
+  emulator::set_peer_access(false);
+  const Decoded through_host = run();
+  emulator::set_peer_access(true);
+#endif
+  const Decoded direct = run();
+#ifdef KOMT_CUDA_EMULATED
+  CHECK(direct == through_host);
+#endif
+  for (const int device : {0, 1}) {
+    CHECK(cudaSetDevice(device) == cudaSuccess);
+    const cudaError_t again = cudaDeviceEnablePeerAccess(1 - device, 0);
+    CHECK(again == (possible ? cudaErrorPeerAccessAlreadyEnabled : cudaErrorPeerAccessUnsupported));
+    (void)cudaGetLastError();
+  }
+  CHECK(cudaSetDevice(0) == cudaSuccess);
+}
+
 TEST("cuda: sessions take turns, each on its own state") {
   if (!have_devices(1)) return;
   for (int seed = 0; seed < kSchedules; ++seed) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "attention/attention.h"
 #include "backends/cuda/cuda_runtime.h"
@@ -100,6 +101,7 @@ class CudaBackend : public Backend {
   void copy_from(void* target, Backend& other, const void* source, size_t bytes) override {
     const DeviceScope scope(device_);
     if (auto* peer = dynamic_cast<CudaBackend*>(&other)) {
+      meet(*peer);
       check(cudaStreamWaitEvent(stream_.get(), peer->mark(), 0), "cudaStreamWaitEvent");
       check(cudaMemcpyPeerAsync(target, device_, source, peer->device_, bytes, stream_.get()),
             "Copying between devices");
@@ -382,6 +384,14 @@ class CudaBackend : public Backend {
     return static_cast<uint32_t*>(buffer->data());
   }
 
+  /// Before the first copy between two devices: each may reach the other's memory.
+  void meet(CudaBackend& peer) {
+    if (peer.device_ == device_ || !peers_.insert(peer.device_).second) return;
+    enable_peer_access(peer.device_);
+    const DeviceScope scope(peer.device_);
+    enable_peer_access(device_);
+  }
+
   /// An event behind all that has been enqueued so far, for another device's stream to wait for.
   cudaEvent_t mark() {
     const DeviceScope scope(device_);
@@ -395,6 +405,7 @@ class CudaBackend : public Backend {
   Stream stream_;
   UploadRing upload_ring_;
   Event done_;
+  std::set<int> peers_;  ///< devices that have been met
   PinnedPool pinned_;
   uint64_t memory_epoch_ = 0;
   std::vector<char> staging_;

@@ -47,6 +47,17 @@ DeviceScope::DeviceScope(int device) {
 
 DeviceScope::~DeviceScope() { (void)cudaSetDevice(before_); }
 
+void enable_peer_access(int peer) {
+  int device = 0;
+  int possible = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceCanAccessPeer(&possible, device, peer), "cudaDeviceCanAccessPeer");
+  if (!possible) return;
+  // Another engine may have enabled it, and there may be too many peers; what is serious comes back from
+  // the next call.
+  if (cudaDeviceEnablePeerAccess(peer, 0) != cudaSuccess) (void)cudaGetLastError();
+}
+
 Stream::Stream() {
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreate");
 }

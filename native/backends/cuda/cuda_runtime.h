@@ -28,6 +28,10 @@ class DeviceScope {
   int before_ = 0;
 };
 
+/// Lets the current device reach the memory of `peer`, where the machine can: copies between the
+/// two then take the bus or NVLink and no way through the host. Copies work either way.
+void enable_peer_access(int peer);
+
 /// A non-blocking stream of the current device.
 class Stream {
  public:
