@@ -89,6 +89,26 @@ describeOnDevices('gemm', (open) => {
     expect(alone.toArray()).toEqual(all.slice(7 * 40, 8 * 40));
   });
 
+  // A product is launched to overlap what is in front of it and fetches weights early: not those that a
+  // launch before it still computes.
+  it('takes weights that the launches before it have written', () => {
+    using gpu = open();
+    for (const rows of [1, 3]) {
+      const { input, weight: first, y } = operands(gpu, 16, 8, 24, 'float16');
+      const x = DeviceTensor.fromArray(gpu, normals(rows * 8, 8), [rows, 8], 'float16');
+      const computed = DeviceTensor.zeros(gpu, 'float16', [16, 8]);
+      gemm(input, first, { output: computed });
+      const output = gemm(x, computed, { dtype: 'float32' });
+      const copy = DeviceTensor.zeros(gpu, 'float16', [16, 8]);
+      copy.copyFrom(computed);
+      const again = gemm(x, copy, { dtype: 'float32' });
+      expect(worst(computed.toArray(), y)).toBeLessThan(ROUNDING.float16);
+      const expected = product(x.toArray(), computed.toArray(), rows, 16, 8);
+      expect(worst(output.toArray(), expected)).toBeLessThan(ROUNDING.float32);
+      expect(worst(again.toArray(), expected)).toBeLessThan(ROUNDING.float32);
+    }
+  });
+
   it('no rows, no launch', () => {
     using gpu = open();
     const weight = DeviceTensor.zeros(gpu, 'float16', [8, 8]);

@@ -10,7 +10,7 @@ Napi::Value attention(const Napi::CallbackInfo& info) {
     komt::kernels::AttentionArgs args;
     args.type = call.type("query");
     args.query = call.tensor("query");
-    args.output = call.tensor("output");
+    args.output = call.output("output");
     args.keys = call.tensor("keys");
     args.values = call.tensor("values");
     args.cu_seqlens = call.tensor<int32_t>("cuSeqlens");

@@ -32,6 +32,16 @@ void* Call::tensor(const char* name) const {
   return tensor != nullptr ? tensor->allocation().data() : nullptr;
 }
 
+void* Call::output(const char* name) const {
+  if (TensorObject* tensor = object(name)) tensor->mark_written();
+  return tensor(name);
+}
+
+bool Call::written_on_device(const char* name) const {
+  const TensorObject* tensor = object(name);
+  return tensor != nullptr && tensor->written_on_device();
+}
+
 komt::kernels::ElementType Call::type(const char* name) const {
   const TensorObject* tensor = object(name);
   if (tensor == nullptr) {

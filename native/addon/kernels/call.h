@@ -24,6 +24,10 @@ class Call {
   T* tensor(const char* name) const {
     return static_cast<T*>(tensor(name));
   }
+  /// A tensor that the launch writes.
+  void* output(const char* name) const;
+  /// Whether a launch may still be writing the tensor.
+  bool written_on_device(const char* name) const;
   /// Element type of a floating-point tensor; throws `invalid_argument` when absent.
   komt::kernels::ElementType type(const char* name) const;
   bool has(const char* name) const;

@@ -11,7 +11,7 @@ Napi::Value rms_norm(const Napi::CallbackInfo& info) {
     komt::kernels::RmsNormArgs args;
     args.input = call.tensor<float>("input");
     args.weight = call.tensor<float>("weight");
-    args.output = call.tensor("output");
+    args.output = call.output("output");
     args.output_type = call.type("output");
     args.rows = call.integer("rows");
     args.hidden = call.integer("hidden");
@@ -26,9 +26,9 @@ Napi::Value rope_append(const Napi::CallbackInfo& info) {
     args.qkv = call.tensor("qkv");
     args.qkv_type = call.type("qkv");
     args.type = call.type("query");
-    args.query = call.tensor("query");
-    args.keys = call.tensor("keys");
-    args.values = call.tensor("values");
+    args.query = call.output("query");
+    args.keys = call.output("keys");
+    args.values = call.output("values");
     args.cos = call.tensor<float>("cos");
     args.sin = call.tensor<float>("sin");
     args.rope_rows = call.tensor<int32_t>("ropeRows");
@@ -49,8 +49,8 @@ Napi::Value copy_pages(const Napi::CallbackInfo& info) {
     komt::kernels::CopyPagesArgs args;
     args.source_keys = call.tensor("sourceKeys");
     args.source_values = call.tensor("sourceValues");
-    args.target_keys = call.tensor("targetKeys");
-    args.target_values = call.tensor("targetValues");
+    args.target_keys = call.output("targetKeys");
+    args.target_values = call.output("targetValues");
     args.source_pages = call.tensor<int32_t>("sourcePages");
     args.target_pages = call.tensor<int32_t>("targetPages");
     args.count = call.integer("count");

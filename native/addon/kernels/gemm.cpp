@@ -18,8 +18,8 @@ komt::kernels::RopeAppend rope_of(const Call& call) {
   rope.block_table_stride = call.integer("blockTableStride");
   rope.cos = call.tensor<float>("cos");
   rope.sin = call.tensor<float>("sin");
-  rope.keys = call.tensor("keys");
-  rope.values = call.tensor("values");
+  rope.keys = call.output("keys");
+  rope.values = call.output("values");
   rope.num_heads = call.integer("numHeads");
   rope.num_kv_heads = call.integer("numKvHeads");
   rope.head_dim = call.integer("headDim");
@@ -38,13 +38,16 @@ Napi::Value gemm(const Napi::CallbackInfo& info) {
     args.input = call.tensor("input");
     args.weight = call.tensor("weight");
     args.bias = call.tensor<float>("bias");
-    args.output = call.tensor("output");
+    args.output = call.output("output");
     args.output_type = call.type("output");
     args.epilogue = komt::kernels::LinearEpilogue(call.integer("epilogue"));
     if (call.has("rope")) args.rope = rope_of(call.nested("rope"));
     args.norm_weight = call.tensor<float>("normWeight");
     args.norm_eps = call.number("normEps");
     args.batch_invariant = call.flag("batchInvariant");
+    // As the engine launches it. The kernel fetches its first weights before those in front have
+    // ended, which must not be writing them.
+    args.programmatic_dependent_launch = !call.written_on_device("weight");
     if (args.norm_weight != nullptr && !komt::kernels::linear_fuses_norm(args)) {
       throw Error(ErrorKind::invalid_argument,
                   "A norm in front is fused only into the product of a single row, without "

@@ -86,6 +86,7 @@ Napi::Value TensorObject::write(const Napi::CallbackInfo& info) {
                           stream),
           "Copying to the device");
     allocation_->context().synchronize();
+    written_on_device_ = false;
     return info.Env().Undefined();
   });
 }
@@ -126,6 +127,7 @@ Napi::Value TensorObject::copy_from(const Napi::CallbackInfo& info) {
       check(cudaMemcpyAsync(to, from, allocation_->bytes(), cudaMemcpyDeviceToDevice,
                             allocation_->context().stream()),
             "Copying on the device");
+      mark_written();
     }
     return info.Env().Undefined();
   });

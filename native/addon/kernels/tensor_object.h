@@ -21,6 +21,10 @@ class TensorObject : public Napi::ObjectWrap<TensorObject> {
   TensorType type() const { return type_; }
   Allocation& allocation() const { return *allocation_; }
 
+  /// Whether the contents come from a launch, which may not have ended, and not from the host.
+  bool written_on_device() const { return written_on_device_; }
+  void mark_written() { written_on_device_ = true; }
+
  private:
   Napi::Value write(const Napi::CallbackInfo& info);
   Napi::Value read(const Napi::CallbackInfo& info);
@@ -29,6 +33,7 @@ class TensorObject : public Napi::ObjectWrap<TensorObject> {
 
   TensorType type_;
   size_t count_;
+  bool written_on_device_ = false;
   std::unique_ptr<Allocation> allocation_;
 };
 
