@@ -1,6 +1,7 @@
 #include "conformance.h"
 
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <random>
 #include <stdexcept>
@@ -17,6 +18,7 @@
 #include "ptx/math.cuh"
 #include "ptx/mma.cuh"
 #include "ptx/stmatrix.cuh"
+#include "ptx/timer.cuh"
 
 namespace komt::conformance {
 namespace {
@@ -151,6 +153,58 @@ __global__ void __launch_bounds__(kLanes) second_grid_kernel(std::uint32_t* out)
   out[kLanes + threadIdx.x] = out[kLanes - 1 - threadIdx.x] + 1u;
 }
 
+// Three kernels, each allowed to start before the one in front has ended. The first takes its time; the
+// second lets the third start at once and touches nothing of the first's; the third reads what the first
+// wrote. It sees that only if a wait is for all that came before, and lasts until it has ended.
+constexpr int kChainBlocks = 4;
+constexpr std::uint64_t kSpinNanoseconds = 100000;
+
+// Times are in nanoseconds, of block 0.
+struct ChainTimes {
+  std::uint64_t first_end;
+  std::uint64_t second_begin;  // before its wait
+  std::uint64_t second_waited;
+  std::uint64_t third_begin;
+  std::uint64_t third_waited;
+};
+
+__global__ void __launch_bounds__(kLanes)
+    slow_grid_kernel(const std::uint32_t* in, std::uint32_t* data, ChainTimes* times) {
+  ptx::grid_dependency_launch();
+  ptx::grid_dependency_wait();
+  if (threadIdx.x == 0) {
+    const std::uint64_t begin = ptx::global_timer();
+    while (ptx::global_timer() - begin < kSpinNanoseconds) {
+    }
+  }
+  __syncwarp();
+  const unsigned at = blockIdx.x * kLanes + threadIdx.x;
+  data[at] = in[at] * 3u;
+  if (at == 0) times->first_end = ptx::global_timer();
+}
+
+__global__ void __launch_bounds__(kLanes) idle_grid_kernel(ChainTimes* times) {
+  ptx::grid_dependency_launch();
+  const std::uint64_t begin = ptx::global_timer();
+  ptx::grid_dependency_wait();
+  if (blockIdx.x == 0 && threadIdx.x == 0) {
+    times->second_begin = begin;
+    times->second_waited = ptx::global_timer();
+  }
+}
+
+__global__ void __launch_bounds__(kLanes)
+    reading_grid_kernel(const std::uint32_t* data, std::uint32_t* out, ChainTimes* times) {
+  const std::uint64_t begin = ptx::global_timer();
+  ptx::grid_dependency_wait();
+  const unsigned at = blockIdx.x * kLanes + threadIdx.x;
+  out[at] = data[at] + 1u;
+  if (at == 0) {
+    times->third_begin = begin;
+    times->third_waited = ptx::global_timer();
+  }
+}
+
 void check(cudaError_t error, const std::string& what) {
   if (error != cudaSuccess) throw std::runtime_error(what + ": " + cudaGetErrorString(error));
 }
@@ -242,6 +296,41 @@ std::vector<std::uint32_t> mma_fragments(Runner& runner) {
   return words;
 }
 
+// Words: what the third kernel read, then whether both waits lasted until the first kernel had ended.
+// Whether the kernels overlapped at all is the device's choice: printed, not compared.
+void run_chain(Runner& r) {
+  constexpr int kWords = kChainBlocks * kLanes;
+  Words in(r.random_words(kWords));
+  Words data(std::vector<std::uint32_t>(kWords, 0));
+  Words out(std::vector<std::uint32_t>(kWords, 0));
+  Words times_words(std::vector<std::uint32_t>(sizeof(ChainTimes) / 4, 0));
+  auto* const times = reinterpret_cast<ChainTimes*>(times_words.data());
+  cudaStream_t stream = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
+  const LaunchConfig config{.grid = kChainBlocks,
+                            .block = kLanes,
+                            .stream = stream,
+                            .programmatic_dependent_launch = true};
+  check(launch(slow_grid_kernel, config, in.data(), data.data(), times), "launching the first of three");
+  check(launch(idle_grid_kernel, config, times), "launching the second of three");
+  check(launch(reading_grid_kernel, config, data.data(), out.data(), times),
+        "launching the third of three");
+  check(cudaStreamSynchronize(stream), "running three kernels");
+  check(cudaStreamDestroy(stream), "cudaStreamDestroy");
+  ChainTimes seen{};
+  const std::vector<std::uint32_t> words = times_words.host();
+  std::memcpy(&seen, words.data(), sizeof(seen));
+  std::vector<std::uint32_t> answer = out.host();
+  answer.push_back(seen.second_waited >= seen.first_end);
+  answer.push_back(seen.third_waited >= seen.first_end);
+  r.answers.push_back({"three kernels, the first slow", Match::bits, answer});
+  const auto early = [&](std::uint64_t begin) {
+    return (double(seen.first_end) - double(begin)) * 1e-3;
+  };
+  std::printf("dependent launch: kernels 2 and 3 began %.1f and %.1f us before kernel 1 ended\n",
+              early(seen.second_begin), early(seen.third_begin));
+}
+
 }  // namespace
 
 std::vector<Answer> run_all(std::uint64_t seed) {
@@ -283,6 +372,7 @@ std::vector<Answer> run_all(std::uint64_t seed) {
           return launch(second_grid_kernel,
                         {.grid = 1, .block = kLanes, .programmatic_dependent_launch = true}, out);
         });
+  run_chain(r);
   return r.answers;
 }
 
