@@ -102,7 +102,14 @@ async function readShards(
     throwIfAborted(signal);
     const file = join(folder, shard);
     files.push(file);
-    for (const tensor of await layout.read(file, signal)) addTensor(tensors, tensor);
+    const found = await layout.read(file, signal);
+    if (found.length === 0) {
+      throw new CheckpointError('A file of the checkpoint holds no tensors', {
+        file,
+        remedy: 'The index and the files do not belong together; download all of them again.',
+      });
+    }
+    for (const tensor of found) addTensor(tensors, tensor);
   }
   for (const [name, shard] of weightMap) {
     const entry = tensors.get(name);

@@ -1,6 +1,6 @@
 import { requireTensor } from '../checkpoint/open.js';
 import type { Checkpoint } from '../checkpoint/types.js';
-import { CheckpointError, UnsupportedModelError } from '../errors.js';
+import { CheckpointError, invalidArgument, UnsupportedModelError } from '../errors.js';
 import {
   type ComputeDType,
   type NativeModelConfig,
@@ -175,20 +175,25 @@ function storedName(
 }
 
 /** dtype arguments as users write them, HF's and PyTorch's spellings included. */
-const DTYPE_NAMES: Record<string, ComputeDType> = {
-  float32: 'float32',
-  fp32: 'float32',
-  float: 'float32',
-  float16: 'float16',
-  fp16: 'float16',
-  half: 'float16',
-  bfloat16: 'bfloat16',
-  bf16: 'bfloat16',
-};
+const DTYPE_NAMES: ReadonlyMap<string, ComputeDType> = new Map([
+  ['float32', 'float32'],
+  ['fp32', 'float32'],
+  ['float', 'float32'],
+  ['float16', 'float16'],
+  ['fp16', 'float16'],
+  ['half', 'float16'],
+  ['bfloat16', 'bfloat16'],
+  ['bf16', 'bfloat16'],
+]);
 
-/** @returns undefined for an unknown name */
+/**
+ * @param name as PyTorch or transformers spells it, such as "torch.float16" or "bf16"
+ * @returns undefined for an unknown name
+ * @throws InvalidArgumentError for what is no string
+ */
 export function parseDType(name: string): ComputeDType | undefined {
-  return DTYPE_NAMES[name.replace(/^torch\./, '')];
+  if (typeof name !== 'string') throw invalidArgument('name', 'the name of a dtype', name);
+  return DTYPE_NAMES.get(name.replace(/^torch\./, ''));
 }
 
 /**

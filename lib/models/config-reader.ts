@@ -1,6 +1,22 @@
 import type { JsonObject } from '../bounded-json.js';
 import { UnsupportedModelError } from '../errors.js';
 
+/** Bounds of a number; both are included unless the lower one is given as `above`. */
+export type Range = { max: number } & ({ min: number } | { above: number });
+
+/** Characters of a name, such as an architecture's. */
+const MAX_NAME = 256;
+/** Entries of a list of names: one a layer at most. */
+const MAX_NAMES = 1024;
+/** Entries of a list of end tokens; published models have up to 5. */
+const MAX_TOKEN_IDS = 1000;
+/** Token ids are 32-bit integers in the engine. */
+const MAX_TOKEN_ID = 2 ** 31 - 1;
+
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && value.length <= MAX_NAME;
+}
+
 /** Typed, bounded access to the fields of one JSON object; every complaint names the field and the file. */
 export class ConfigReader {
   /**
@@ -37,20 +53,24 @@ export class ConfigReader {
     return value as number;
   }
 
-  /** A finite number, at least `min` (or above it, with `exclusive`). */
-  number(field: string, min: number, fallback?: number, exclusive = false): number {
+  /** A number within `range`; without `fallback` the field must be there. */
+  number(field: string, range: Range, fallback?: number): number {
     if (this.absent(field) && fallback !== undefined) return fallback;
     const value = this.raw[field];
-    const valid = typeof value === 'number' && Number.isFinite(value);
-    if (!valid || (exclusive ? value <= min : value < min)) {
-      this.fail(field, `a number ${exclusive ? 'above' : 'from'} ${min}`);
+    const valid =
+      typeof value === 'number' &&
+      value <= range.max &&
+      ('above' in range ? value > range.above : value >= range.min);
+    if (!valid) {
+      const low = 'above' in range ? `above ${range.above}` : `from ${range.min}`;
+      this.fail(field, `a number ${low}, at most ${range.max}`);
     }
     return value;
   }
 
   /** As {@link number}, or undefined where the field is absent or null. */
-  optionalNumber(field: string, min: number): number | undefined {
-    return this.absent(field) ? undefined : this.number(field, min);
+  optionalNumber(field: string, range: Range): number | undefined {
+    return this.absent(field) ? undefined : this.number(field, range);
   }
 
   boolean(field: string, fallback: boolean): boolean {
@@ -62,14 +82,19 @@ export class ConfigReader {
   string(field: string): string | undefined {
     if (this.absent(field)) return undefined;
     const value = this.raw[field];
-    return typeof value === 'string' ? value : this.fail(field, 'a string');
+    return isName(value) ? value : this.fail(field, `a string of at most ${MAX_NAME} characters`);
   }
 
   strings(field: string): string[] {
     if (this.absent(field)) return [];
     const value = this.raw[field];
-    const valid = Array.isArray(value) && value.every((item) => typeof item === 'string');
-    return valid ? value : this.fail(field, 'a list of strings');
+    const valid = Array.isArray(value) && value.length <= MAX_NAMES && value.every(isName);
+    return valid
+      ? value
+      : this.fail(
+          field,
+          `a list of at most ${MAX_NAMES} strings of at most ${MAX_NAME} characters`,
+        );
   }
 
   /** A token id; null where there is none. -1 means none too, as early Llama checkpoints have it. */
@@ -84,10 +109,9 @@ export class ConfigReader {
     const value = this.raw[field];
     if (!Array.isArray(value)) return this.tokenId(field, fallback);
     const valid = value.every((id) => Number.isSafeInteger(id) && id >= 0 && id <= MAX_TOKEN_ID);
-    if (!valid || value.length === 0 || value.length > 1000)
-      this.fail(field, 'a list of token ids');
+    if (!valid || value.length === 0 || value.length > MAX_TOKEN_IDS) {
+      this.fail(field, `a list of 1 to ${MAX_TOKEN_IDS} token ids`);
+    }
     return [...value];
   }
 }
-
-const MAX_TOKEN_ID = 2 ** 31 - 1;

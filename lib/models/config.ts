@@ -3,7 +3,7 @@ import { isObject, type JsonObject, readBoundedJson } from '../bounded-json.js';
 import { checkOptions } from '../check-options.js';
 import { foreignFolder } from '../checkpoint/foreign-formats.js';
 import { LIMITS } from '../checkpoint/types.js';
-import { FileNotFoundError, UnsupportedModelError } from '../errors.js';
+import { FileNotFoundError, invalidArgument, UnsupportedModelError } from '../errors.js';
 import { type HubOptions, resolveModelDir } from '../hub/resolve.js';
 import { MODEL_RULES } from '../pretrained-options.js';
 import { ConfigReader } from './config-reader.js';
@@ -59,12 +59,18 @@ const SUPPORTED_ARCHITECTURES: Readonly<Record<ModelType, string>> = {
 const MODEL_TYPES = Object.keys(FAMILIES) as ModelType[];
 const DEFAULT_SLIDING_WINDOW = 4096;
 
-// Far above every published model; they keep products of two sizes below 2^53.
-const MAX_WIDTH = 2 ** 20;
-const MAX_VOCAB = 2 ** 24;
-const MAX_LAYERS = 2 ** 10;
-const MAX_HEADS = 2 ** 12;
-const MAX_HEAD_DIM = 2 ** 12;
+// About four times the largest published model of each kind, which stands behind; all numbers of bytes
+// that follow from them stay below 2^53.
+const MAX_VOCAB = 2 ** 21; // 262,144 of Gemma 3; 901,629 of XLM-V, which is no such model
+const MAX_HIDDEN = 2 ** 16; // 16,384 of Llama 3.1 405B
+const MAX_INTERMEDIATE = 2 ** 18; // 53,248 of Llama 3.1 405B
+const MAX_LAYERS = 2 ** 10; // 126 of Llama 3.1 405B
+const MAX_HEADS = 2 ** 10; // 128 of Llama 3.1 405B
+const MAX_HEAD_DIM = 2 ** 10; // 256 of Gemma
+/** Heads times their size: 16,384 in Llama 3.1 405B. */
+const MAX_ATTENTION = 2 ** 17;
+/** 1.8 trillion are the most that any published model is said to have. */
+const MAX_PARAMETERS = 2 ** 42;
 
 /** Options of {@link AutoConfig.from_pretrained}. */
 export type ConfigOptions = Omit<HubOptions, 'patterns'>;
@@ -81,7 +87,7 @@ function readModelType(config: ConfigReader): ModelType {
   if (family !== undefined && (named.length === 0 || named.includes(architecture(family)))) {
     return family;
   }
-  const found = architectures.length > 0 ? architectures.join(', ') : declared;
+  const found = architectures.length > 0 ? architectures.slice(0, 3).join(', ') : declared;
   throw new UnsupportedModelError(`The architecture ${found ?? '(none given)'} is not supported`, {
     file: config.file,
     subject: family === undefined && declared !== undefined ? 'model_type' : 'architectures',
@@ -145,6 +151,14 @@ function readDtype(config: ConfigReader): string | null {
   return config.string(field)?.replace(/^torch\./, '') ?? null;
 }
 
+/** Parameters of the matrices, the output's included. */
+function parameterCount(config: PretrainedConfig): number {
+  const { hidden_size, head_dim } = config;
+  const heads = 2 * (config.num_attention_heads + config.num_key_value_heads);
+  const layer = hidden_size * (heads * head_dim + 3 * config.intermediate_size);
+  return 2 * config.vocab_size * hidden_size + config.num_hidden_layers * layer;
+}
+
 /**
  * A model's config.json: the fields that matter here, typed, bounded and with transformers 5.18's
  * defaults filled in. Sizes count elements.
@@ -188,9 +202,14 @@ export class PretrainedConfig {
   /**
    * @param raw parsed config.json.
    * @param file where it was read from, for messages.
-   * @throws UnsupportedModelError naming the field, or the architecture and the supported ones.
+   * @throws UnsupportedModelError naming the field, or the architecture and the supported ones;
+   *   InvalidArgumentError where `raw` is no object.
    */
   constructor(raw: JsonObject, file?: string) {
+    if (!isObject(raw)) throw invalidArgument('raw', 'an object, as config.json holds one', raw);
+    if (file !== undefined && typeof file !== 'string') {
+      throw invalidArgument('file', 'a path', file);
+    }
     const config = new ConfigReader(raw, file);
     this.raw = raw;
     this.model_type = readModelType(config);
@@ -199,8 +218,8 @@ export class PretrainedConfig {
     refuseQuantised(config);
 
     this.vocab_size = config.integer('vocab_size', 1, MAX_VOCAB);
-    this.hidden_size = config.integer('hidden_size', 1, MAX_WIDTH);
-    this.intermediate_size = config.integer('intermediate_size', 1, MAX_WIDTH);
+    this.hidden_size = config.integer('hidden_size', 1, MAX_HIDDEN);
+    this.intermediate_size = config.integer('intermediate_size', 1, MAX_INTERMEDIATE);
     this.num_hidden_layers = config.integer('num_hidden_layers', 1, MAX_LAYERS);
     const heads = config.integer('num_attention_heads', 1, MAX_HEADS);
     this.num_attention_heads = heads;
@@ -222,6 +241,12 @@ export class PretrainedConfig {
     if (this.head_dim % 2 !== 0 || this.head_dim > MAX_HEAD_DIM) {
       config.fail(headDimGiven ? 'head_dim' : 'hidden_size', 'an even size for each head');
     }
+    if (heads * this.head_dim > MAX_ATTENTION) {
+      config.fail('head_dim', `at most ${MAX_ATTENTION} for all ${heads} heads together`);
+    }
+    if (parameterCount(this) > MAX_PARAMETERS) {
+      config.fail('num_hidden_layers', `a model of at most ${MAX_PARAMETERS} parameters`);
+    }
 
     this.max_position_embeddings = config.integer(
       'max_position_embeddings',
@@ -229,7 +254,7 @@ export class PretrainedConfig {
       MAX_POSITIONS,
       family.max_position_embeddings,
     );
-    this.rms_norm_eps = config.number('rms_norm_eps', 0, 1e-6);
+    this.rms_norm_eps = config.number('rms_norm_eps', { min: 0, max: 1 }, 1e-6);
     const activation = config.string('hidden_act') ?? 'silu';
     if (activation !== 'silu' && activation !== 'swish') config.fail('hidden_act', 'silu');
     this.hidden_act = 'silu';

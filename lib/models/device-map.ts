@@ -45,12 +45,16 @@ const UNITS: Record<string, number> = {
   TIB: 2 ** 40,
 };
 
-function bytesOf(value: number | string, key: string): number {
-  const isAmount = typeof value === 'number' || typeof value === 'string';
-  const match = isAmount ? /^\s*([\d.]+)\s*([a-z]*)\s*$/i.exec(String(value)) : null;
-  const unit = UNITS[match?.[2]?.toUpperCase() ?? ''];
-  const bytes = Number(match?.[1]) * (unit ?? Number.NaN);
-  if (!Number.isFinite(bytes)) {
+/** Characters of a size in words, such as "10.5 GiB". */
+const MAX_SIZE_TEXT = 64;
+
+function bytesOf(value: unknown, key: string): number {
+  let bytes = typeof value === 'number' ? value : Number.NaN;
+  if (typeof value === 'string' && value.length <= MAX_SIZE_TEXT) {
+    const [, count, unit = ''] = /^\s*([\d.]+)\s*([a-z]*)\s*$/i.exec(value) ?? [];
+    bytes = Number(count) * (UNITS[unit.toUpperCase()] ?? Number.NaN);
+  }
+  if (!Number.isFinite(bytes) || bytes < 0) {
     throw invalidArgument(`max_memory["${key}"]`, "bytes, or text such as '10GiB'", value);
   }
   return bytes;
@@ -94,7 +98,12 @@ function lookUp(
   const parts = module.split('.');
   for (let n = parts.length; n >= 0; n--) {
     const prefix = parts.slice(0, n).join('.');
-    if (Object.hasOwn(map, prefix)) return normalise(map[prefix] as string | number);
+    const device = Object.hasOwn(map, prefix) ? map[prefix] : undefined;
+    if (device === undefined) continue;
+    if (typeof device !== 'string' && typeof device !== 'number') {
+      throw invalidArgument(`device_map["${prefix}"]`, 'the name or number of a device', device);
+    }
+    return normalise(device);
   }
   return undefined;
 }
@@ -252,6 +261,10 @@ function automatic(
  */
 export function resolveDeviceMap(request: PlacementRequest): NativePlacement[] {
   const map = request.device_map ?? 'auto';
+  const { max_memory } = request;
+  if (max_memory != null && (typeof max_memory !== 'object' || Array.isArray(max_memory))) {
+    throw invalidArgument('max_memory', 'a map from devices to sizes', max_memory);
+  }
   const layers = request.config.num_hidden_layers;
   if (map === 'auto' || map === 'balanced' || map === 'sequential') return automatic(map, request);
   if (typeof map === 'string' || typeof map === 'number') {

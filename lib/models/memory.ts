@@ -1,8 +1,8 @@
-import { OutOfMemoryError } from '../errors.js';
+import { invalidArgument, OutOfMemoryError } from '../errors.js';
 import { formatBytes } from '../format-bytes.js';
 import type { ComputeDType, DeviceInfo, NativePlacement } from '../native/addon.js';
 import { expectedShape, wantedTensors } from './architecture.js';
-import type { PretrainedConfig } from './config.js';
+import { PretrainedConfig } from './config.js';
 
 const BYTES: Record<ComputeDType, number> = { float32: 4, float16: 2, bfloat16: 2 };
 
@@ -16,12 +16,23 @@ export interface MemoryEstimate {
   cacheBytesPerToken: number;
 }
 
-/** @param cacheDType float32 on the CPU whatever the weights are, the compute type on CUDA */
+/**
+ * @param dtype of the matrices
+ * @param cacheDType float32 on the CPU whatever the weights are, the compute type on CUDA
+ * @throws InvalidArgumentError
+ */
 export function estimateMemory(
   config: PretrainedConfig,
   dtype: ComputeDType,
   cacheDType: ComputeDType,
 ): MemoryEstimate {
+  if (!(config instanceof PretrainedConfig)) {
+    throw invalidArgument('config', 'a PretrainedConfig, as AutoConfig loads it', config);
+  }
+  const types = Object.keys(BYTES);
+  for (const [name, type] of Object.entries({ dtype, cacheDType })) {
+    if (!types.includes(type)) throw invalidArgument(name, `one of ${types.join(', ')}`, type);
+  }
   let parameters = 0;
   let weightBytes = 0;
   for (const { slot } of wantedTensors(config)) {

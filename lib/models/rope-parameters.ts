@@ -1,6 +1,6 @@
 import { isObject } from '../bounded-json.js';
 import { UnsupportedModelError } from '../errors.js';
-import { ConfigReader } from './config-reader.js';
+import { ConfigReader, type Range } from './config-reader.js';
 
 /**
  * Rotary embedding of a model: what transformers 5 calls `rope_parameters` and earlier versions spread
@@ -38,8 +38,15 @@ export type RopeParameters = {
 const SUPPORTED_ROPE_TYPES = ['default', 'linear', 'dynamic', 'llama3', 'yarn'] as const;
 
 const DEFAULT_THETA = 10_000;
-/** Largest context that a config may claim. */
-export const MAX_POSITIONS = 2 ** 27;
+/** Largest context that a config may claim: float32, in which angles are computed, tells no more positions apart. */
+export const MAX_POSITIONS = 2 ** 24;
+
+// Frequencies stay finite and above 0 within these; the published values stand behind.
+const THETA: Range = { above: 1, max: 1e12 }; // 1e4 to 4e9
+const FACTOR: Range = { min: 2 ** -10, max: 2 ** 20 }; // 1 to 128
+const FREQUENCY_FACTOR: Range = { min: 2 ** -10, max: 2 ** 20 }; // 1 and 4
+const BETA: Range = { min: 0, max: 2 ** 20 }; // 1 and 32
+const MSCALE: Range = { min: 0, max: 2 ** 10 }; // 0.7 to 1.4
 
 /**
  * Reads either layout with the precedence of transformers 5.18 (modeling_rope_utils.py,
@@ -64,19 +71,17 @@ export function readRopeParameters(
   const rope = new ConfigReader(value, config.file, `${field}.`);
   const rope_theta = rope.number(
     'rope_theta',
-    0,
-    config.number('rope_theta', 0, DEFAULT_THETA, true),
-    true,
+    THETA,
+    config.number('rope_theta', THETA, DEFAULT_THETA),
   );
   for (const reader of [rope, config]) {
-    if (reader.number('partial_rotary_factor', 0, 1) !== 1) {
+    if (reader.number('partial_rotary_factor', { min: 0, max: 1 }, 1) !== 1) {
       reader.fail('partial_rotary_factor', '1: all dimensions of a head are rotated');
     }
   }
 
   const rope_type = rope.string('rope_type') ?? rope.string('type') ?? 'default';
-  const factor = (min: number, fallback?: number) =>
-    rope.number('factor', min, fallback, min === 0);
+  const factor = (fallback?: number) => rope.number('factor', FACTOR, fallback);
   // Older configs have the original length beside the scaling, and there it wins.
   const originalLength = () =>
     (isPresent(config, 'original_max_position_embeddings') ? config : rope).integer(
@@ -89,18 +94,21 @@ export function readRopeParameters(
     case 'default':
       return { rope_type, rope_theta };
     case 'linear':
-      return { rope_type, rope_theta, factor: factor(0) };
+      return { rope_type, rope_theta, factor: factor() };
     case 'dynamic':
       // Below 1 the base could become negative.
-      return { rope_type, rope_theta, factor: factor(1) };
+      return { rope_type, rope_theta, factor: rope.number('factor', { min: 1, max: FACTOR.max }) };
     case 'llama3': {
-      const low_freq_factor = rope.number('low_freq_factor', 0, undefined, true);
+      const low_freq_factor = rope.number('low_freq_factor', FREQUENCY_FACTOR);
       return {
         rope_type,
         rope_theta,
-        factor: factor(0),
+        factor: factor(),
         low_freq_factor,
-        high_freq_factor: rope.number('high_freq_factor', low_freq_factor, undefined, true),
+        high_freq_factor: rope.number('high_freq_factor', {
+          above: low_freq_factor,
+          max: FREQUENCY_FACTOR.max,
+        }),
         original_max_position_embeddings: originalLength(),
       };
     }
@@ -109,13 +117,13 @@ export function readRopeParameters(
       return {
         rope_type,
         rope_theta,
-        factor: factor(0, max_position_embeddings / original_max_position_embeddings),
+        factor: factor(max_position_embeddings / original_max_position_embeddings),
         original_max_position_embeddings,
-        attention_factor: rope.optionalNumber('attention_factor', 0),
-        beta_fast: rope.number('beta_fast', 0, 32) || 32,
-        beta_slow: rope.number('beta_slow', 0, 1) || 1,
-        mscale: rope.optionalNumber('mscale', 0),
-        mscale_all_dim: rope.optionalNumber('mscale_all_dim', 0),
+        attention_factor: rope.optionalNumber('attention_factor', MSCALE),
+        beta_fast: rope.number('beta_fast', BETA, 32) || 32,
+        beta_slow: rope.number('beta_slow', BETA, 1) || 1,
+        mscale: rope.optionalNumber('mscale', MSCALE),
+        mscale_all_dim: rope.optionalNumber('mscale_all_dim', MSCALE),
         truncate: rope.boolean('truncate', true),
       };
     }

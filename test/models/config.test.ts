@@ -105,7 +105,7 @@ describe('a config is refused', () => {
     ['with a negative size', { vocab_size: -1 }, /vocab_size/],
     ['with a fractional size', { intermediate_size: 1.5 }, /intermediate_size/],
     ['with a text for a size', { vocab_size: '100' }, /vocab_size/],
-    ['with an enormous size', { hidden_size: 2 ** 40 }, /hidden_size.*from 1 to 1048576/],
+    ['with an enormous size', { hidden_size: 2 ** 40 }, /hidden_size.*from 1 to 65536/],
     ['with too many layers', { num_hidden_layers: 1e6 }, /num_hidden_layers/],
     [
       'with heads that do not divide',
@@ -133,14 +133,14 @@ describe('a config is refused', () => {
     [
       'with a factor of 0',
       { rope_scaling: { type: 'linear', factor: 0 } },
-      /rope_scaling\.factor.*above 0/,
+      /rope_scaling\.factor.*a number from 0\.0009765625, at most 1048576/,
     ],
     [
       'with a dynamic factor below 1',
       { rope_scaling: { type: 'dynamic', factor: 0.5 } },
       /rope_scaling\.factor.*from 1/,
     ],
-    ['with a wavelength of 0', { rope_theta: 0 }, /rope_theta.*above 0/],
+    ['with a wavelength of 0', { rope_theta: 0 }, /rope_theta.*above 1,/],
     ['with a scaling that is a text', { rope_parameters: 'linear' }, /rope_parameters/],
     [
       'with a scaling a layer type',
