@@ -27,6 +27,8 @@ export interface JsonOptions {
   maxValues: number;
   /** Objects and arrays around each other; `{}` is 1. At most {@link MAX_DEPTH}. */
   maxDepth: number;
+  /** Keys of one object: a larger one is slow to grow and to list. Default: as many as values. */
+  maxKeys?: number;
   /** Default: CheckpointError. */
   error?: FileErrorClass;
   signal?: AbortSignal;
@@ -60,6 +62,7 @@ type Expect = (typeof Expect)[keyof typeof Expect];
  */
 class Frame {
   isObject = false;
+  keys = 0;
   /** Where the text that has not been parsed begins: a member, or -1 right after a child that was cut out. */
   start = 0;
   /** Keys seen in the whole text when it was at `start`. */
@@ -100,7 +103,7 @@ class Parser {
   /** Yields wherever a caller may want to let others run; returns the object. */
   *run(): Generator<void, JsonObject> {
     const { bytes } = this;
-    const { maxBytes } = this.options;
+    const { maxBytes, maxKeys = Number.POSITIVE_INFINITY } = this.options;
     if (bytes.length > maxBytes) this.tooMuch(`${maxBytes} bytes`, `${bytes.length} bytes`);
 
     let at = 0;
@@ -174,6 +177,7 @@ class Parser {
             const frame = this.frames[this.depth - 1] as Frame;
             frame.keyStart = start;
             frame.keyEnd = at;
+            if (++frame.keys > maxKeys) this.tooMuch(`${maxKeys} keys in one object`, 'more');
             this.keys++;
             expect = Expect.Colon;
             continue;
@@ -237,6 +241,7 @@ class Parser {
     this.frames[this.depth] ??= new Frame();
     const frame = this.frames[this.depth++] as Frame;
     frame.isObject = object;
+    frame.keys = 0;
     frame.start = frame.member = at;
     frame.keysAtStart = frame.keysAtMember = this.keys;
     frame.value = null;

@@ -29,6 +29,7 @@ export async function readShardIndex(
     what: 'The index',
     maxBytes: LIMITS.indexBytes,
     maxValues: LIMITS.indexValues,
+    maxKeys: LIMITS.jsonKeys,
     maxDepth: LIMITS.jsonDepth,
     signal,
   });

@@ -78,6 +78,7 @@ async function readHeader(
     what: 'The safetensors header',
     maxBytes: LIMITS.safetensorsHeaderBytes,
     maxValues: LIMITS.safetensorsHeaderValues,
+    maxKeys: LIMITS.jsonKeys,
     maxDepth: LIMITS.jsonDepth,
     signal,
   });

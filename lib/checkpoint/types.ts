@@ -94,6 +94,8 @@ export const LIMITS = {
   /** Of config.json and generation_config.json. Real ones have a few kilobytes; lists of token ids may be longer. */
   configBytes: 4 * MiB,
   configValues: 100_000,
+  /** Keys of one object of a header or index: a tensor each, and what stands beside them. */
+  jsonKeys: TENSORS + 64,
   /** Levels of any of these JSON texts; real ones have up to 4. */
   jsonDepth: 32,
   /** UTF-16 units of a tensor's name. */
