@@ -1,21 +1,25 @@
 import path from 'node:path';
+import { isObject, type JsonObject } from '../bounded-json.js';
 import { checkOptions, type OptionRules } from '../check-options.js';
-import { isObject, type JsonObject } from '../checkpoint/strict-json.js';
-import { invalidArgument, TokenizerError } from '../errors.js';
+import { invalidArgument, TokenizerError, throwIfAborted } from '../errors.js';
 import { type HubOptions, resolveModelDir } from '../hub/index.js';
 import { MODEL_RULES } from '../pretrained-options.js';
 import type { PaddingSide } from './batch-encoding.js';
 import { readChatTemplates } from './chat-template.js';
-import {
-  type Encoder,
-  SentencePieceEncoder,
-  sentencePieceAddedTokens,
-  TokenizerJsonEncoder,
-} from './encoder.js';
+import type { Encoder } from './encoder.js';
 import { readTokenizerFiles, TOKENIZER_FILES, type TokenizerFiles } from './files.js';
-import { bosEosProcessor, PLAIN, type PostProcessor, readPostProcessor } from './post-processor.js';
+import { readVocabulary, TokenizerJsonEncoder } from './json-encoder.js';
+import {
+  bosEosProcessor,
+  checkProcessor,
+  PLAIN,
+  type PostProcessor,
+  readPostProcessor,
+} from './post-processor.js';
 import { PreTrainedTokenizer } from './pretrained-tokenizer.js';
 import { SentencePieceProcessor } from './sentencepiece/processor.js';
+import { SentencePieceEncoder, sentencePieceAddedTokens } from './sentencepiece-encoder.js';
+import { Settings } from './settings.js';
 import {
   type AddedToken,
   readAddedToken,
@@ -23,6 +27,7 @@ import {
   SPECIAL_TOKEN_NAMES,
   type SpecialTokens,
 } from './special-tokens.js';
+import { runInSlices, type Steps } from './steps.js';
 
 /** Options of `AutoTokenizer.from_pretrained`: where to find the files, and settings of its own. */
 export interface AutoTokenizerOptions extends Omit<HubOptions, 'patterns'> {
@@ -69,6 +74,7 @@ export class AutoTokenizer {
    * @throws FileNotFoundError if there is neither tokenizer.json nor tokenizer.model.
    * @throws TokenizerError if a file is malformed or needs what is not known.
    * @throws HubError if the repository cannot be had.
+   * @throws AbortError once `signal` fires. The event loop goes on all the while.
    */
   static async from_pretrained(
     nameOrPath: string,
@@ -94,8 +100,9 @@ export class AutoTokenizer {
       signal,
       patterns: [...TOKENIZER_FILES],
     });
-    const files = await readTokenizerFiles(directory);
-    return buildTokenizer(files, options, nameOrPath);
+    throwIfAborted(signal);
+    const files = await readTokenizerFiles(directory, signal);
+    return runInSlices(buildTokenizer(files, options, nameOrPath), signal);
   }
 }
 
@@ -103,39 +110,28 @@ export class AutoTokenizer {
 const VERY_LARGE_INTEGER = 1e30;
 
 /** Puts a tokenizer together from its files. */
-function buildTokenizer(
+function* buildTokenizer(
   files: TokenizerFiles,
   options: AutoTokenizerOptions,
   nameOrPath: string,
-): PreTrainedTokenizer {
-  const settings: JsonObject = { ...files.config };
-  for (const [key, value] of Object.entries(options)) {
-    if (value !== undefined) settings[key] = value;
-  }
+): Steps<PreTrainedTokenizer> {
+  const settings = new Settings(files.config, options as JsonObject);
   const overrides: JsonObject = {};
-  for (const name of SPECIAL_TOKEN_NAMES) {
-    const value = (options as JsonObject)[name];
-    if (value !== undefined) overrides[name] = value;
-  }
-  const isLlama = /^(Code)?Llama|^Mistral/.test(String(settings.tokenizer_class ?? ''));
+  for (const name of SPECIAL_TOKEN_NAMES) overrides[name] = settings.option(name);
+  const isLlama = /^(Code)?Llama|^Mistral/.test(settings.text('tokenizer_class') ?? '');
   const build =
     files.tokenizer !== null
-      ? fromTokenizerJson(files, files.tokenizer, settings, overrides, isLlama)
-      : fromSentencePiece(files, files.sentencepiece as Uint8Array, settings, overrides);
-  const side = (key: string, fallback: PaddingSide): PaddingSide => {
-    const value = settings[key] ?? fallback;
-    if (value !== 'left' && value !== 'right')
-      throw invalidArgument(key, "'left' or 'right'", value);
-    return value;
-  };
-  const length = settings.model_max_length;
+      ? yield* fromTokenizerJson(files, files.tokenizer, settings, overrides, isLlama)
+      : yield* fromSentencePiece(files, files.sentencepiece as Uint8Array, settings, overrides);
+  const left = isLlama || files.tokenizer === null;
+  const length = settings.number('model_max_length') ?? 0;
   return new PreTrainedTokenizer({
     ...build,
     chatTemplate: options.chat_template ?? readChatTemplates(files),
-    paddingSide: side('padding_side', isLlama || files.tokenizer === null ? 'left' : 'right'),
-    truncationSide: side('truncation_side', 'right'),
-    modelMaxLength: typeof length === 'number' && length > 0 ? length : VERY_LARGE_INTEGER,
-    cleanUpTokenizationSpaces: settings.clean_up_tokenization_spaces === true,
+    paddingSide: settings.side('padding_side') ?? (left ? 'left' : 'right'),
+    truncationSide: settings.side('truncation_side') ?? 'right',
+    modelMaxLength: length > 0 ? length : VERY_LARGE_INTEGER,
+    cleanUpTokenizationSpaces: settings.flag('clean_up_tokenization_spaces') ?? false,
     nameOrPath,
   });
 }
@@ -148,62 +144,47 @@ interface Build {
 
 const LLAMA_DEFAULTS = { bos_token: '<s>', eos_token: '</s>', unk_token: '<unk>' };
 
-function fromTokenizerJson(
+function* fromTokenizerJson(
   files: TokenizerFiles,
   json: JsonObject,
-  settings: JsonObject,
+  settings: Settings,
   overrides: JsonObject,
   isLlama: boolean,
-): Build {
+): Steps<Build> {
   const file = path.join(files.directory, 'tokenizer.json');
   const listed = json.added_tokens ?? [];
   if (!Array.isArray(listed) || !listed.every(isObject)) {
     throw new TokenizerError('Malformed added_tokens', { file, expected: 'a list of objects' });
   }
+  const vocabulary = yield* readVocabulary(json, file);
   const own: AddedToken[] = listed.map((token) => readAddedToken(token.id, token, file));
-  // A first look at the vocabulary alone, because new special tokens need to know which ids are free.
-  const vocab = vocabularyOf(json, file);
+  const { ids } = vocabulary;
+  let nextId = 0;
+  for (const id of ids.values()) nextId = Math.max(nextId, id + 1);
   const facts = {
-    idOf: (token: string) => vocab.get(token),
-    nextId: [...vocab.values()].reduce((next, id) => Math.max(next, id + 1), 0),
+    idOf: (token: string) => ids.get(token),
+    nextId,
     added: own,
     defaults: isLlama ? LLAMA_DEFAULTS : {},
   };
   const specialTokens = resolveSpecialTokens(files, facts, overrides);
-  const encoder = new TokenizerJsonEncoder(json, specialTokens.added, file);
-  const explicit = 'add_bos_token' in settings || 'add_eos_token' in settings;
+  const encoder = yield* TokenizerJsonEncoder.build(json, vocabulary, specialTokens.added, file);
+  const explicit = settings.has('add_bos_token') || settings.has('add_eos_token');
   const postProcessor = explicit
     ? configuredProcessor(settings, false, specialTokens, encoder)
     : (readPostProcessor(json.post_processor) ?? PLAIN);
+  checkProcessor(postProcessor, encoder.tokens.length, file);
   return { encoder, specialTokens, postProcessor };
 }
 
-function vocabularyOf(json: JsonObject, file: string): Map<string, number> {
-  const vocab = isObject(json.model) ? json.model.vocab : undefined;
-  const entries: [string, unknown][] = Array.isArray(vocab)
-    ? vocab.map((entry, id) => [String((entry as unknown[])[0]), id])
-    : Object.entries(isObject(vocab) ? vocab : {});
-  for (const [token, id] of entries) {
-    if (!Number.isSafeInteger(id) || (id as number) < 0 || (id as number) > 1e8) {
-      throw new TokenizerError('Malformed vocabulary', {
-        file,
-        subject: token,
-        expected: 'an id',
-        found: id,
-      });
-    }
-  }
-  return new Map(entries as [string, number][]);
-}
-
-function fromSentencePiece(
+function* fromSentencePiece(
   files: TokenizerFiles,
   bytes: Uint8Array,
-  settings: JsonObject,
+  settings: Settings,
   overrides: JsonObject,
-): Build {
+): Steps<Build> {
   const file = path.join(files.directory, 'tokenizer.model');
-  const processor = new SentencePieceProcessor(bytes, file);
+  const processor = yield* SentencePieceProcessor.build(bytes, file);
   const { pieces, bosId, eosId, unkId } = processor.proto;
   const ids = new Map(pieces.map(({ piece }, id) => [piece, id]));
   const defaults: Record<string, string> = {};
@@ -225,27 +206,31 @@ function fromSentencePiece(
     },
     overrides,
   );
-  const prefix = settings.add_prefix_space;
-  const encoder = new SentencePieceEncoder(processor, specialTokens.added, {
-    // Repositories without the flag were written before it existed.
-    legacy: settings.legacy !== false,
-    addPrefixSpace:
-      typeof prefix === 'boolean' ? prefix : processor.proto.normalizer.addDummyPrefix,
-  });
+  const encoder = yield* SentencePieceEncoder.build(
+    processor,
+    specialTokens.added,
+    {
+      // Repositories without the flag were written before it existed.
+      legacy: settings.flag('legacy') ?? true,
+      addPrefixSpace:
+        settings.flag('add_prefix_space') ?? processor.proto.normalizer.addDummyPrefix,
+    },
+    file,
+  );
   const postProcessor = configuredProcessor(settings, true, specialTokens, encoder);
   return { encoder, specialTokens, postProcessor };
 }
 
 function configuredProcessor(
-  settings: JsonObject,
+  settings: Settings,
   addBosByDefault: boolean,
   { named }: SpecialTokens,
   encoder: Encoder,
 ): PostProcessor {
-  const id = (wanted: unknown, token: string | null): number | null =>
-    wanted === true && token !== null ? (encoder.idOf(token) ?? null) : null;
+  const id = (wanted: boolean, token: string | null): number | null =>
+    wanted && token !== null ? (encoder.idOf(token) ?? null) : null;
   return bosEosProcessor(
-    id(settings.add_bos_token ?? addBosByDefault, named.bos_token),
-    id(settings.add_eos_token ?? false, named.eos_token),
+    id(settings.flag('add_bos_token') ?? addBosByDefault, named.bos_token),
+    id(settings.flag('add_eos_token') ?? false, named.eos_token),
   );
 }

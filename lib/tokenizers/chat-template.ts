@@ -1,5 +1,5 @@
 import { Template } from '@huggingface/jinja';
-import { isObject } from '../checkpoint/strict-json.js';
+import { isObject } from '../bounded-json.js';
 import { InvalidArgumentError, TokenizerError } from '../errors.js';
 import type { TokenizerFiles } from './files.js';
 

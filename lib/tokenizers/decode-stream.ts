@@ -11,10 +11,15 @@ export class DecodeStream {
     this.#tokens = tokens;
   }
 
-  /** Text that these ids settle; '' while a character is not whole. O(1) a token. */
+  /**
+   * Text that these ids settle; '' while a character is not whole. O(1) a token.
+   *
+   * @throws InvalidArgumentError for what is no id: an integer of 0 or more. Ids that the vocabulary does
+   * not have give nothing.
+   */
   push(ids: number | readonly number[]): string {
     let text = '';
-    for (const token of this.#tokens(typeof ids === 'number' ? [ids] : ids)) {
+    for (const token of this.#tokens(Array.isArray(ids) ? ids : [ids as number])) {
       text += this.#decoder.push(token);
     }
     return text;

@@ -1,13 +1,10 @@
 import { TokenizerError } from '../errors.js';
-import {
-  type DecoderStep,
-  decoderStep,
-  metaspaceRule,
-  replaceRule,
-  stripRule,
-} from './decoder-chain.js';
+import { type Component, readComponents } from './components.js';
+import { decoderStep, metaspaceRule, replaceRule, stripRule } from './decoder-chain.js';
+import { GROWTH_SLACK, MAX_GROWTH } from './limits.js';
 import {
   ByteLevelDecoder,
+  decodedTooLong,
   type PieceCache,
   PieceDecoder,
   type PieceRules,
@@ -21,6 +18,8 @@ export type DecoderConfig = { type: string; [key: string]: unknown } | null;
 /** Makes decoders. `eager`: give characters out as soon as they are whole (see {@link PieceDecoder}). */
 export type DecoderFactory = (eager: boolean) => TokenDecoder;
 
+const FILE = 'tokenizer.json';
+
 type Transform = PieceRules['transform'];
 
 function then(first: Transform, second: Transform): Transform {
@@ -28,7 +27,7 @@ function then(first: Transform, second: Transform): Transform {
 }
 
 /** Rules equal to a sequence of decoders, or null where they cannot be applied token by token. */
-function pieceRules(decoders: readonly Record<string, unknown>[]): PieceRules | null {
+function pieceRules(decoders: readonly Component[]): PieceRules | null {
   const rules: PieceRules = {
     transform: (token) => token,
     byteFallback: false,
@@ -54,8 +53,7 @@ function pieceRules(decoders: readonly Record<string, unknown>[]): PieceRules | 
       rules.transform = then(rules.transform, metaspaceRule(decoder));
     } else if (decoder.type === 'Replace') {
       const rule = replaceRule(decoder);
-      if (rule === null) return null;
-      rules.transform = then(rules.transform, rule);
+      rules.transform = then(rules.transform, (token) => rule(token));
     } else {
       return null;
     }
@@ -67,26 +65,12 @@ function pieceRules(decoders: readonly Record<string, unknown>[]): PieceRules | 
  * The decoder a tokenizer.json asks for.
  *
  * @param config its `decoder` section.
- * @param decodeAll decodes a whole list of tokens; used for decoders that are not known here.
- * @throws TokenizerError if the section is malformed.
+ * @throws TokenizerError if the section is malformed, or not known.
  */
-export function compileDecoder(
-  config: DecoderConfig,
-  decodeAll: (tokens: readonly string[]) => string,
-): DecoderFactory {
-  if (config === null) return (eager) => new WholeTextDecoder(decodeAll, eager);
-  if (typeof config !== 'object' || typeof config.type !== 'string') {
-    throw new TokenizerError('Malformed decoder', {
-      expected: 'an object with a type',
-      found: config,
-    });
-  }
-  let list: readonly Record<string, unknown>[] = [config];
-  if (config.type === 'Sequence') {
-    if (!Array.isArray(config.decoders)) {
-      throw new TokenizerError('Malformed decoder', { subject: 'decoders', expected: 'a list' });
-    }
-    list = config.decoders as Record<string, unknown>[];
+export function compileDecoder(config: DecoderConfig): DecoderFactory {
+  const list = readComponents(config, 'decoder', 'decoders', FILE);
+  if (list.length === 0) {
+    return (eager) => new WholeTextDecoder((tokens) => tokens.join(' '), eager);
   }
   if (list.length === 1 && list[0]?.type === 'ByteLevel') return () => new ByteLevelDecoder();
   const rules = pieceRules(list);
@@ -94,9 +78,20 @@ export function compileDecoder(
     const cache: PieceCache = new Map();
     return (eager) => new PieceDecoder(rules, eager, cache);
   }
-  const steps = list.map((decoder) => decoderStep(decoder as NonNullable<DecoderConfig>));
-  if (steps.some((step) => step === null)) return (eager) => new WholeTextDecoder(decodeAll, eager);
-  const chain = (tokens: readonly string[]) =>
-    (steps as DecoderStep[]).reduce((list, step) => step(list), [...tokens]).join('');
+  const steps = list.map((decoder) => {
+    const step = decoderStep(decoder);
+    if (step !== null) return step;
+    throw new TokenizerError(`Unknown Decoder type: ${decoder.type}`, { file: FILE });
+  });
+  const chain = (tokens: readonly string[]): string => {
+    const lengthOf = (list: readonly string[]) => list.reduce((sum, { length }) => sum + length, 0);
+    const limit = MAX_GROWTH * lengthOf(tokens) + GROWTH_SLACK;
+    let out = [...tokens];
+    for (const step of steps) {
+      out = step(out, limit);
+      if (lengthOf(out) > limit) throw decodedTooLong(limit);
+    }
+    return out.join('');
+  };
   return (eager) => new WholeTextDecoder(chain, eager);
 }

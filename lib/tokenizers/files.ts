@@ -1,8 +1,17 @@
-import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
+import { readBoundedFile, readBoundedText } from '../bounded-file.js';
+import { type JsonObject, readBoundedJson } from '../bounded-json.js';
 import { foreignFolder } from '../checkpoint/foreign-formats.js';
-import { isObject, type JsonObject } from '../checkpoint/strict-json.js';
 import { FileNotFoundError, TokenizerError } from '../errors.js';
+import {
+  MAX_JSON_DEPTH,
+  MAX_MODEL_BYTES,
+  MAX_SETTINGS_BYTES,
+  MAX_SETTINGS_VALUES,
+  MAX_TEMPLATE_LENGTH,
+  MAX_TOKENIZER_JSON_BYTES,
+  MAX_TOKENIZER_JSON_VALUES,
+} from './limits.js';
 
 /** The files of a repository that describe its tokenizer; absent ones are null. */
 export interface TokenizerFiles {
@@ -31,56 +40,52 @@ export const TOKENIZER_FILES: readonly string[] = [
   'chat_template.jinja',
 ];
 
-/** Twenty times the largest tokenizer.json published; a larger file is not read into memory. */
-const MAX_BYTES = 512 * 1024 * 1024;
-
-async function readOptional(file: string): Promise<Buffer | null> {
+/** What a file gives, or null where it is not there. */
+async function optional<T>(reading: Promise<T>): Promise<T | null> {
   try {
-    const { size } = await stat(file);
-    if (size > MAX_BYTES) {
-      throw new TokenizerError('Tokenizer file too large', {
-        file,
-        expected: `at most ${MAX_BYTES} bytes`,
-        found: size,
-      });
-    }
-    return await readFile(file);
+    return await reading;
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (error instanceof FileNotFoundError) return null;
     throw error;
   }
-}
-
-async function readJson(file: string): Promise<JsonObject | null> {
-  const bytes = await readOptional(file);
-  if (bytes === null) return null;
-  let value: unknown;
-  try {
-    value = JSON.parse(bytes.toString('utf8'));
-  } catch (cause) {
-    throw new TokenizerError('Malformed JSON in a tokenizer file', {
-      file,
-      found: (cause as Error).message,
-      remedy: 'The file is damaged or was not downloaded to its end; download it again.',
-      cause,
-    });
-  }
-  if (!isObject(value)) {
-    throw new TokenizerError('Malformed tokenizer file', { file, expected: 'a JSON object' });
-  }
-  return value;
 }
 
 /**
  * Reads what `directory` holds of {@link TOKENIZER_FILES}.
  *
  * @throws FileNotFoundError if neither tokenizer.json nor tokenizer.model is there.
- * @throws TokenizerError if a file is malformed.
+ * @throws TokenizerError if a file is malformed, too large, or no regular file.
+ * @throws AbortError
  */
-export async function readTokenizerFiles(directory: string): Promise<TokenizerFiles> {
+export async function readTokenizerFiles(
+  directory: string,
+  signal?: AbortSignal,
+): Promise<TokenizerFiles> {
   const at = (name: string) => path.join(directory, name);
-  const tokenizer = await readJson(at('tokenizer.json'));
-  const model = tokenizer === null ? await readOptional(at('tokenizer.model')) : null;
+  const base = { error: TokenizerError, signal };
+  const settings = (name: string) =>
+    optional(
+      readBoundedJson(at(name), {
+        ...base,
+        maxBytes: MAX_SETTINGS_BYTES,
+        maxValues: MAX_SETTINGS_VALUES,
+        maxDepth: MAX_JSON_DEPTH,
+      }),
+    );
+  const tokenizer = await optional(
+    readBoundedJson(at('tokenizer.json'), {
+      ...base,
+      maxBytes: MAX_TOKENIZER_JSON_BYTES,
+      maxValues: MAX_TOKENIZER_JSON_VALUES,
+      maxDepth: MAX_JSON_DEPTH,
+    }),
+  );
+  const model =
+    tokenizer === null
+      ? await optional(
+          readBoundedFile(at('tokenizer.model'), { ...base, maxBytes: MAX_MODEL_BYTES }),
+        )
+      : null;
   if (tokenizer === null && model === null) {
     const foreign = await foreignFolder(directory);
     throw new FileNotFoundError('No tokenizer in this folder', {
@@ -96,9 +101,12 @@ export async function readTokenizerFiles(directory: string): Promise<TokenizerFi
     directory,
     tokenizer,
     sentencepiece: model,
-    config: (await readJson(at('tokenizer_config.json'))) ?? {},
-    specialTokensMap: await readJson(at('special_tokens_map.json')),
-    addedTokens: await readJson(at('added_tokens.json')),
-    chatTemplate: (await readOptional(at('chat_template.jinja')))?.toString('utf8') ?? null,
+    config: (await settings('tokenizer_config.json')) ?? {},
+    specialTokensMap: await settings('special_tokens_map.json'),
+    addedTokens: await settings('added_tokens.json'),
+    chatTemplate: await optional(
+      // Four bytes of UTF-8 a character at most.
+      readBoundedText(at('chat_template.jinja'), { ...base, maxBytes: 4 * MAX_TEMPLATE_LENGTH }),
+    ),
   };
 }

@@ -1,5 +1,6 @@
-import { isObject, type JsonObject } from '../checkpoint/strict-json.js';
+import { isObject, type JsonObject } from '../bounded-json.js';
 import { TokenizerError } from '../errors.js';
+import type { Steps } from './steps.js';
 
 /** One place of a template: given ids, or a sequence of the input. */
 export type TemplateItem =
@@ -28,9 +29,25 @@ export function bosEosProcessor(bos: number | null, eos: number | null): PostPro
   return { single: around(A), pair: [...around(A), ...around(B)] };
 }
 
+/** Places of a template, and ids of a special token; published templates have four, and one. */
+const MAX_ITEMS = 64;
+
+/** Rust has a u32; no model tells more than two apart. */
+function typeIdOf(item: JsonObject): number {
+  const id = item.type_id ?? 0;
+  if (Number.isInteger(id) && (id as number) >= 0 && (id as number) < 256) return id as number;
+  throw new TokenizerError('Malformed post-processor template', {
+    subject: 'type_id',
+    expected: 'an integer of 0 to 255',
+    found: id,
+  });
+}
+
 function template(items: unknown, specials: JsonObject): TemplateItem[] {
-  if (!Array.isArray(items)) {
-    throw new TokenizerError('Malformed post-processor template', { expected: 'a list' });
+  if (!Array.isArray(items) || items.length > MAX_ITEMS) {
+    throw new TokenizerError('Malformed post-processor template', {
+      expected: `a list of at most ${MAX_ITEMS} places`,
+    });
   }
   return items.map((item: unknown): TemplateItem => {
     const sequence = isObject(item) ? item.Sequence : undefined;
@@ -39,26 +56,35 @@ function template(items: unknown, specials: JsonObject): TemplateItem[] {
       return {
         kind: 'sequence',
         pair: sequence.id === 'B',
-        typeId: Number(sequence.type_id ?? 0),
+        typeId: typeIdOf(sequence),
       };
     }
-    const entry = isObject(special) ? specials[String(special.id)] : undefined;
+    const name = isObject(special) ? String(special.id) : '';
+    const entry = Object.hasOwn(specials, name) ? specials[name] : undefined;
     const ids = isObject(entry) ? entry.ids : undefined;
-    if (!isObject(special) || !Array.isArray(ids) || !ids.every(Number.isSafeInteger)) {
+    if (!isObject(special) || !isIds(ids)) {
       throw new TokenizerError('Malformed post-processor template', {
         expected: 'a Sequence, or a SpecialToken with ids in special_tokens',
         found: item,
       });
     }
-    return { kind: 'special', ids: ids as number[], typeId: Number(special.type_id ?? 0) };
+    return { kind: 'special', ids, typeId: typeIdOf(special) };
   });
+}
+
+function isId(value: unknown): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isIds(value: unknown): value is number[] {
+  return Array.isArray(value) && value.length <= MAX_ITEMS && value.every(isId);
 }
 
 /** cls A sep [sep] B sep, of BERT and RoBERTa. */
 function clsSep(config: JsonObject, separators: number): PostProcessor {
   const id = (key: string): number => {
     const value = Array.isArray(config[key]) ? (config[key] as unknown[])[1] : undefined;
-    if (Number.isSafeInteger(value)) return value as number;
+    if (isId(value)) return value;
     throw new TokenizerError('Malformed post-processor', { subject: key, expected: '[token, id]' });
   };
   const special = (token: number, typeId: number): TemplateItem => ({
@@ -111,18 +137,40 @@ export function readPostProcessor(config: unknown): PostProcessor | null {
   });
 }
 
+/**
+ * Refuses a post-processor whose ids the vocabulary does not have.
+ *
+ * @throws TokenizerError
+ */
+export function checkProcessor(processor: PostProcessor, size: number, file: string): void {
+  for (const item of [...processor.single, ...processor.pair]) {
+    const wrong = item.kind === 'special' ? item.ids.find((id) => id >= size) : undefined;
+    if (wrong !== undefined) {
+      throw new TokenizerError('The post-processor adds an id that the vocabulary does not have', {
+        file,
+        expected: `below ${size}`,
+        found: wrong,
+      });
+    }
+  }
+}
+
+/** Ids between two places where the work may be interrupted. */
+const PIECE = 65_536;
+
 /** Puts the special tokens in. `b` is null for a single text. */
-export function postProcess(
+export function* postProcess(
   processor: PostProcessor,
   a: readonly number[],
   b: readonly number[] | null,
-): { ids: number[]; typeIds: number[] } {
+): Steps<{ ids: number[]; typeIds: number[] }> {
   const ids: number[] = [];
   const typeIds: number[] = [];
   for (const item of b === null ? processor.single : processor.pair) {
     const part = item.kind === 'special' ? item.ids : item.pair ? (b ?? []) : a;
-    for (const id of part) {
-      ids.push(id);
+    for (let i = 0; i < part.length; i++) {
+      if (i % PIECE === PIECE - 1) yield;
+      ids.push(part[i] as number);
       typeIds.push(item.typeId);
     }
   }

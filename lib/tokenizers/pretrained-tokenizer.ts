@@ -1,5 +1,5 @@
 import { checkOptions } from '../check-options.js';
-import { InvalidArgumentError, invalidArgument } from '../errors.js';
+import { InvalidArgumentError, invalidArgument, throwIfAborted } from '../errors.js';
 import type { Tensor, TokenIds } from '../tensor.js';
 import { toRows } from '../tensor.js';
 import { warnOnce } from '../warnings.js';
@@ -20,9 +20,10 @@ import {
 import { DecodeStream } from './decode-stream.js';
 import { compileDecoder, type DecoderFactory } from './decoder.js';
 import type { Encoder } from './encoder.js';
-import { type PostProcessor, postProcess, specialTokenCount } from './post-processor.js';
+import { PLAIN, type PostProcessor, postProcess, specialTokenCount } from './post-processor.js';
 import type { SpecialTokens } from './special-tokens.js';
 import { SpecialTokensMixin } from './special-tokens-mixin.js';
+import { runAtOnce, runInSlices, type Steps } from './steps.js';
 import { CleaningDecoder, type TokenDecoder } from './token-decoders.js';
 import {
   CALL_RULES,
@@ -46,6 +47,11 @@ export interface TokenizerParts {
   modelMaxLength: number;
   cleanUpTokenizationSpaces: boolean;
   nameOrPath: string;
+}
+
+/** Of the calls that do not block. */
+export interface AsyncOptions {
+  signal?: AbortSignal;
 }
 
 type Texts = string | readonly string[];
@@ -91,9 +97,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     this.name_or_path = parts.nameOrPath;
     this.#encoder = encoder;
     this.#postProcessor = parts.postProcessor;
-    this.#makeDecoder = compileDecoder(encoder.decoderConfig, (tokens) =>
-      encoder.decodeAll(tokens),
-    );
+    this.#makeDecoder = compileDecoder(encoder.decoderConfig);
   }
 
   /** Size of the model's vocabulary, without added tokens (as in transformers). */
@@ -115,9 +119,45 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     return vocab;
   }
 
-  /** Encodes; what calling the tokenizer runs. */
+  /**
+   * Encodes; what calling the tokenizer runs. The event loop waits for it: about a second for 1 MB. For
+   * texts above 100 KB there is {@link call_async}.
+   */
   _call(text: Texts, options: TokenizerCallOptions = {}): BatchEncoding {
     checkOptions('tokenizer()', options, CALL_RULES);
+    return runAtOnce(this.#encodeBatch(text, options));
+  }
+
+  /**
+   * The same as calling the tokenizer, in slices of a few milliseconds between which the event loop goes
+   * on: for texts of any size. The result is the same, whatever else is encoded meanwhile.
+   *
+   * @param options those of the call, and `signal`.
+   * @throws AbortError
+   */
+  call_async(
+    text: Texts,
+    options: TokenizerCallOptions & WithTensors & AsyncOptions,
+  ): Promise<BatchEncoding<Tensor>>;
+  call_async(
+    text: string,
+    options?: TokenizerCallOptions & AsyncOptions,
+  ): Promise<BatchEncoding<number[]>>;
+  call_async(
+    text: readonly string[],
+    options?: TokenizerCallOptions & AsyncOptions,
+  ): Promise<BatchEncoding<number[][]>>;
+  async call_async(
+    text: Texts,
+    options: TokenizerCallOptions & AsyncOptions = {},
+  ): Promise<BatchEncoding> {
+    const { signal, ...others } = options ?? {};
+    checkOptions('tokenizer.call_async()', others, CALL_RULES);
+    throwIfAborted(signal);
+    return runInSlices(this.#encodeBatch(text, others), signal);
+  }
+
+  *#encodeBatch(text: Texts, options: TokenizerCallOptions): Steps<BatchEncoding> {
     const single = typeof text === 'string';
     const texts: readonly unknown[] = typeof text === 'string' ? [text] : text;
     if (!Array.isArray(texts)) throw invalidArgument('text', 'a string or a list of strings', text);
@@ -126,10 +166,17 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
       throw invalidArgument('text_pair', `${texts.length} texts`, pairs.length);
     }
     const limit = this.#truncationLimit(options);
-    const rows = texts.map((one, i) => {
+    const specials = options.add_special_tokens ?? true;
+    const rows: EncodedRow[] = [];
+    for (let i = 0; i < texts.length; i++) {
+      const one = texts[i];
+      const other = pairs?.[i] ?? null;
       if (typeof one !== 'string') throw invalidArgument(`text[${i}]`, 'a string', one);
-      return this.#encodeRow(one, pairs?.[i] ?? null, options.add_special_tokens ?? true, limit);
-    });
+      if (other !== null && typeof other !== 'string')
+        throw invalidArgument(`text_pair[${i}]`, 'a string', other);
+      rows.push(yield* this.#encodeRow(one, other, specials, limit));
+      if (i % 64 === 63) yield;
+    }
     for (const row of rows) {
       if (row.ids.length > this.model_max_length && limit === null) {
         warnOnce(
@@ -147,14 +194,14 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     });
   }
 
-  #encodeRow(
+  *#encodeRow(
     text: string,
     pair: string | null,
     specials: boolean,
     limit: number | null,
-  ): EncodedRow {
-    let a = this.#encoder.encode(text);
-    const b = pair === null ? null : this.#encoder.encode(pair);
+  ): Steps<EncodedRow> {
+    let a = yield* this.#encoder.encode(text);
+    const b = pair === null ? null : yield* this.#encoder.encode(pair);
     if (limit !== null) {
       const reserved = specials ? specialTokenCount(this.#postProcessor, b !== null) : 0;
       const room = Math.max(0, limit - reserved - (b?.length ?? 0));
@@ -162,8 +209,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
         a = this.truncation_side === 'left' ? a.slice(a.length - room) : a.slice(0, room);
       }
     }
-    if (specials) return postProcess(this.#postProcessor, a, b);
-    return { ids: [...a, ...(b ?? [])], typeIds: [...a.map(() => 0), ...(b ?? []).map(() => 1)] };
+    return yield* postProcess(specials ? this.#postProcessor : PLAIN, a, b);
   }
 
   #truncationLimit({ truncation, max_length }: TokenizerCallOptions): number | null {
@@ -221,6 +267,20 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     return this._call(text, options).input_ids as number[];
   }
 
+  /**
+   * As {@link encode}, in slices of a few milliseconds between which the event loop goes on.
+   *
+   * @param options those of `encode`, and `signal`.
+   * @throws AbortError
+   */
+  async encode_async(
+    text: string,
+    options: Omit<TokenizerCallOptions, 'return_tensors' | 'return_tensor'> & AsyncOptions = {},
+  ): Promise<number[]> {
+    if (typeof text !== 'string') throw invalidArgument('text', 'a string', text);
+    return (await this.call_async(text, options)).input_ids as number[];
+  }
+
   /** Tokens of one text, without special tokens unless asked for. */
   tokenize(text: string, options: { add_special_tokens?: boolean } = {}): string[] {
     const ids = this.encode(text, { add_special_tokens: options.add_special_tokens ?? false });
@@ -272,6 +332,9 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
   #shown(ids: readonly number[], { skip_special_tokens }: DecodeOptions): string[] {
     const tokens: string[] = [];
     for (const id of ids) {
+      if (!Number.isSafeInteger(id) || id < 0) {
+        throw invalidArgument('token_ids', 'token ids: integers of 0 or more', id);
+      }
       const token = this.#encoder.tokens[id];
       if (token !== undefined && !(skip_special_tokens && this.isSpecial(id))) tokens.push(token);
     }
@@ -282,7 +345,13 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
   convert_tokens_to_ids(token: string): number | null;
   convert_tokens_to_ids(tokens: readonly string[]): (number | null)[];
   convert_tokens_to_ids(tokens: string | readonly string[]): number | null | (number | null)[] {
-    const one = (token: string) => this.#encoder.idOf(token) ?? this.unk_token_id;
+    const one = (token: string) => {
+      if (typeof token !== 'string') throw invalidArgument('tokens', 'a string', token);
+      return this.#encoder.idOf(token) ?? this.unk_token_id;
+    };
+    if (typeof tokens !== 'string' && !Array.isArray(tokens)) {
+      throw invalidArgument('tokens', 'a string or a list of strings', tokens);
+    }
     return typeof tokens === 'string' ? one(tokens) : tokens.map(one);
   }
 
@@ -293,7 +362,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     ids: number | TokenIds,
     options: { skip_special_tokens?: boolean } = {},
   ): string | null | string[] {
-    if (typeof ids === 'number') return this.#encoder.tokens[ids] ?? null;
+    if (typeof ids === 'number') return this.#shown([ids], {})[0] ?? null;
     return this.#shown(toRows(ids, 'token_ids')[0] ?? [], options);
   }
 

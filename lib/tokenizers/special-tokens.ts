@@ -1,4 +1,4 @@
-import { isObject, type JsonObject } from '../checkpoint/strict-json.js';
+import { isObject, type JsonObject } from '../bounded-json.js';
 import { TokenizerError } from '../errors.js';
 import type { TokenizerFiles } from './files.js';
 
@@ -41,19 +41,31 @@ export interface SpecialTokens {
   added: AddedToken[];
 }
 
-function contentOf(value: unknown): string | null {
-  if (typeof value === 'string') return value;
-  if (isObject(value) && typeof value.content === 'string') return value.content;
-  return null;
+/** Text of a token in a file: a string, or an object with content; null where there is none. */
+function readToken(value: unknown, name: string, file: string): string | null {
+  if (value === null || value === undefined) return null;
+  const content = isObject(value) ? value.content : value;
+  if (typeof content === 'string') return content;
+  throw new TokenizerError('Malformed special token', {
+    file,
+    subject: name,
+    expected: 'a string, an object with content, or null',
+    found: value,
+  });
 }
 
 /** Reads one added token of a file. */
 export function readAddedToken(id: unknown, value: JsonObject, file: string): AddedToken {
-  const content = contentOf(value);
-  if (content === null || content === '' || !Number.isSafeInteger(id) || (id as number) < 0) {
+  const { content } = value;
+  if (
+    typeof content !== 'string' ||
+    content === '' ||
+    !Number.isSafeInteger(id) ||
+    (id as number) < 0
+  ) {
     throw new TokenizerError('Malformed added token', {
       file,
-      expected: 'an object with content, under an id of 0 or more',
+      expected: 'an object with content that is not empty, under an id of 0 or more',
       found: { id, ...value },
     });
   }
@@ -88,28 +100,49 @@ export interface VocabularyFacts {
  * next free one.
  *
  * @param overrides attributes given to `from_pretrained`; they go above every file.
+ * @throws TokenizerError for what has a wrong type.
  */
 export function resolveSpecialTokens(
   files: TokenizerFiles,
   facts: VocabularyFacts,
   overrides: JsonObject,
 ): SpecialTokens {
-  const decoder = isObject(files.config.added_tokens_decoder)
-    ? files.config.added_tokens_decoder
-    : null;
-  const settings: JsonObject = { ...files.config };
-  if (decoder === null) Object.assign(settings, files.specialTokensMap ?? {});
-  for (const [key, value] of Object.entries(overrides)) {
-    if (value !== undefined) settings[key] = value;
+  const CONFIG = 'tokenizer_config.json';
+  const decoder = files.config.added_tokens_decoder ?? null;
+  if (decoder !== null && !isObject(decoder)) {
+    throw new TokenizerError('Malformed added_tokens_decoder', {
+      file: CONFIG,
+      expected: 'an object of tokens by id',
+      found: decoder,
+    });
   }
+  const map = decoder === null ? (files.specialTokensMap ?? {}) : {};
+  const given = Object.fromEntries(Object.entries(overrides).filter(([, v]) => v !== undefined));
+  const settings: JsonObject = { ...files.config, ...map, ...given };
+  const fileOf = (name: string): string =>
+    Object.hasOwn(map, name) ? 'special_tokens_map.json' : CONFIG;
 
   const named = {} as Record<SpecialTokenName, string | null>;
   for (const name of SPECIAL_TOKEN_NAMES) {
-    named[name] = name in settings ? contentOf(settings[name]) : (facts.defaults[name] ?? null);
+    named[name] = Object.hasOwn(settings, name)
+      ? readToken(settings[name], name, fileOf(name))
+      : (facts.defaults[name] ?? null);
   }
-  const extra = settings.extra_special_tokens ?? settings.additional_special_tokens;
-  const additional = Object.values(isObject(extra) || Array.isArray(extra) ? extra : [])
-    .map(contentOf)
+  const extraName =
+    (settings.extra_special_tokens ?? null) !== null
+      ? 'extra_special_tokens'
+      : 'additional_special_tokens';
+  const extra = settings[extraName] ?? [];
+  if (!isObject(extra) && !Array.isArray(extra)) {
+    throw new TokenizerError('Malformed list of special tokens', {
+      file: fileOf(extraName),
+      subject: extraName,
+      expected: 'a list, or an object of tokens by name',
+      found: extra,
+    });
+  }
+  const additional = Object.values(extra)
+    .map((value) => readToken(value, extraName, fileOf(extraName)))
     .filter((content) => content !== null);
 
   const added = new Map<string, AddedToken>();
@@ -122,7 +155,8 @@ export function resolveSpecialTokens(
   };
   if (decoder !== null) {
     for (const [id, value] of Object.entries(decoder)) {
-      if (isObject(value)) take(readAddedToken(Number(id), value, 'tokenizer_config.json'));
+      const number = /^\d+$/.test(id) ? Number(id) : id;
+      take(readAddedToken(number, isObject(value) ? value : {}, CONFIG));
     }
   } else {
     for (const [content, id] of Object.entries(files.addedTokens ?? {})) {

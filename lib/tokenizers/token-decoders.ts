@@ -1,3 +1,6 @@
+import { TokenizerError } from '../errors.js';
+import { BYTE_OF_CHARACTER } from './byte-alphabet.js';
+import { MAX_GROWTH } from './limits.js';
 import { REPLACEMENT, Utf8Assembler } from './utf8.js';
 
 /**
@@ -24,6 +27,17 @@ export function byteOfToken(token: string): number {
   if (token.length !== 6) return -1;
   const match = BYTE_TOKEN.exec(token);
   return match === null ? -1 : Number.parseInt(match[1] as string, 16);
+}
+
+/** A decoder may make a token longer by this, and {@link MAX_GROWTH} times as long. */
+const TOKEN_SLACK = 1024;
+
+/** Error of a decoder that makes more text than `limit` units. */
+export function decodedTooLong(limit: number): TokenizerError {
+  return new TokenizerError('The decoder of tokenizer.json makes the text too long', {
+    expected: `at most ${limit} units`,
+    remedy: 'The file is damaged or hostile: no published decoder does that.',
+  });
 }
 
 /** What a piece decoder does with each token, in order; compiled from a tokenizer.json decoder. */
@@ -102,6 +116,8 @@ export class PieceDecoder implements TokenDecoder {
 
   #read(token: string, first: boolean): string | number {
     const text = this.#rules.transform(token, first);
+    const limit = MAX_GROWTH * token.length + TOKEN_SLACK;
+    if (text.length > limit) throw decodedTooLong(limit);
     const byte = this.#rules.byteFallback ? byteOfToken(text) : -1;
     return byte >= 0 ? byte : text;
   }
@@ -163,19 +179,6 @@ export class PieceDecoder implements TokenDecoder {
   }
 }
 
-/** GPT-2's byte alphabet: every byte as a printable character. */
-function byteAlphabet(): Map<string, number> {
-  const map = new Map<string, number>();
-  let next = 256;
-  for (let byte = 0; byte < 256; byte++) {
-    const printable =
-      (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-    map.set(String.fromCharCode(printable ? byte : next++), byte);
-  }
-  return map;
-}
-
-const BYTE_OF_CHAR = byteAlphabet();
 const encoder = new TextEncoder();
 
 /**
@@ -218,7 +221,7 @@ export class ByteLevelDecoder implements TokenDecoder {
 function bytesOfToken(token: string): Iterable<number> {
   const bytes: number[] = [];
   for (const char of token) {
-    const byte = BYTE_OF_CHAR.get(char);
+    const byte = BYTE_OF_CHARACTER.get(char);
     if (byte === undefined) return encoder.encode(token);
     bytes.push(byte);
   }
@@ -277,7 +280,7 @@ const CLEANUP_ALPHABET = " .?!,'nmstvre";
  * Hugging Face's `clean_up_tokenization_spaces`: takes the space before punctuation and English
  * contractions away.
  */
-function cleanUpTokenization(text: string): string {
+export function cleanUpTokenization(text: string): string {
   return text
     .replaceAll(' .', '.')
     .replaceAll(' ?', '?')

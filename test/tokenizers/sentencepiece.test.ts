@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { TokenizerError } from '../../lib/errors.js';
 import { SentencePieceProcessor } from '../../lib/tokenizers/sentencepiece/processor.js';
 import { readSentencePieceModel } from '../../lib/tokenizers/sentencepiece/proto.js';
+import { runAtOnce } from '../../lib/tokenizers/steps.js';
 import { answersOf, at, expected } from './fixtures.js';
 
 const MODELS = [
@@ -19,10 +20,12 @@ const bytesOf = (name: string) => readFileSync(path.join(at(name), 'tokenizer.mo
 
 describe('SentencePiece models give the ids of the sentencepiece package', () => {
   it.each(MODELS)('%s, 200 texts', (name) => {
-    const processor = new SentencePieceProcessor(bytesOf(name), name);
+    const processor = runAtOnce(SentencePieceProcessor.build(bytesOf(name), name));
     expect(expected.texts).toHaveLength(200);
     expected.texts.forEach((text, i) => {
-      expect(processor.encode(text), JSON.stringify(text)).toEqual(answersOf(name).encode[i]);
+      expect(runAtOnce(processor.encode(text)), JSON.stringify(text)).toEqual(
+        answersOf(name).encode[i],
+      );
     });
   });
 });
@@ -35,7 +38,7 @@ const MINIMAL = [...piece('<unk>', 2), ...piece('a', 1), ...field(2, [0x18, 2])]
 
 describe('damaged and hostile models are typed errors', () => {
   const read = (bytes: readonly number[] | Uint8Array) =>
-    readSentencePieceModel(Uint8Array.from(bytes), 'tokenizer.model');
+    runAtOnce(readSentencePieceModel(Uint8Array.from(bytes), 'tokenizer.model'));
 
   it('reads the minimal model that the cases below damage', () => {
     expect(read(MINIMAL).pieces.map((p) => p.piece)).toEqual(['<unk>', 'a']);
@@ -70,7 +73,7 @@ describe('damaged and hostile models are typed errors', () => {
 
   it('a character map whose trie is larger than the map', () => {
     const bytes = [...MINIMAL, ...field(3, field(2, [0xff, 0xff, 0xff, 0x7f, 0]))];
-    expect(() => new SentencePieceProcessor(Uint8Array.from(bytes), 'm')).toThrow(
+    expect(() => runAtOnce(SentencePieceProcessor.build(Uint8Array.from(bytes), 'm'))).toThrow(
       /precompiled_charsmap/,
     );
   });
@@ -82,7 +85,8 @@ describe('damaged and hostile models are typed errors', () => {
       const bad = Uint8Array.from(i % 2 === 0 ? good : good.subarray(0, (good.length * i) / 400));
       bad[(i * 7919) % bad.length] = (i * 31) & 0xff;
       try {
-        new SentencePieceProcessor(bad, 'm').encode('Ｔｅｓｔ 가나 ㎞ §user');
+        const processor = runAtOnce(SentencePieceProcessor.build(bad, 'm'));
+        runAtOnce(processor.encode('Ｔｅｓｔ 가나 ㎞ §user'));
       } catch (error) {
         expect(error).toBeInstanceOf(TokenizerError);
         refused++;

@@ -1,127 +1,208 @@
-import type { PrefixMatcher } from './prefix-matcher.js';
+import { type MergeRules, Merger } from '../models/merger.js';
+import { WordCache } from '../models/model.js';
+import { PairTable } from '../models/pair-table.js';
+import type { PrefixIndex } from '../models/prefix-index.js';
+import { runAtOnce, type Steps } from '../steps.js';
 import { PieceType } from './proto.js';
 import type { SentencePieceModel, SentencePieceVocabulary } from './vocabulary.js';
 
-/** A merge that could be made: of the symbols at `left` and `right`, while they are `size` units long. */
-interface Candidate {
-  left: number;
-  right: number;
-  score: number;
-  size: number;
-}
+/** Characters or pieces between two places where the work may be interrupted. */
+const PIECE = 1024;
+/** Symbol of a character that no piece has. */
+const INERT = -2;
 
-/** Higher score first, then further left: the order in which SentencePiece merges. */
-function before(a: Candidate, b: Candidate): boolean {
-  return a.score > b.score || (a.score === b.score && a.left < b.left);
-}
-
-class Agenda {
-  readonly #heap: Candidate[] = [];
-
-  push(item: Candidate): void {
-    const heap = this.#heap;
-    let at = heap.length;
-    heap.push(item);
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (!before(item, heap[parent] as Candidate)) break;
-      heap[at] = heap[parent] as Candidate;
-      at = parent;
-    }
-    heap[at] = item;
-  }
-
-  pop(): Candidate | undefined {
-    const heap = this.#heap;
-    const top = heap[0];
-    const item = heap.pop();
-    if (item === undefined || heap.length === 0) return top;
-    let at = 0;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child >= heap.length) break;
-      if (
-        child + 1 < heap.length &&
-        before(heap[child + 1] as Candidate, heap[child] as Candidate)
-      ) {
-        child++;
-      }
-      if (!before(heap[child] as Candidate, item)) break;
-      heap[at] = heap[child] as Candidate;
-      at = child;
-    }
-    heap[at] = item;
-    return top;
-  }
-}
-
-/** Byte pair encoding as in SentencePiece's `bpe_model.cc`: O(n log n), merging by score of the result. */
-export class SentencePieceBpe implements SentencePieceModel {
+/** Pieces, and characters of pieces that are none themselves, as symbols; and what two of them make. */
+class PieceMerges implements MergeRules {
   readonly #vocabulary: SentencePieceVocabulary;
-  readonly #matcher: PrefixMatcher;
+  /** Pieces that text may be split into; below them in number the rest, by character. */
+  readonly #characters: Map<number, number>;
+  readonly #texts: string[];
+  /** Order of each piece's score; equal scores have equal ranks. */
+  readonly #ranks: Int32Array;
+  /** What pairs make that have been seen: an id, or NOTHING. */
+  #seen = new PairTable();
+  /** Pieces marked unused may be merged into, and are taken apart again: what they were made of last. */
+  readonly unused: Map<number, readonly [number, number]> | null;
 
-  constructor(vocabulary: SentencePieceVocabulary, matcher: PrefixMatcher) {
+  static readonly #NOTHING = 0x7fffffff;
+  static readonly #MAX_SEEN = 2 ** 20;
+
+  constructor(
+    vocabulary: SentencePieceVocabulary,
+    characters: Map<number, number>,
+    texts: string[],
+    ranks: Int32Array,
+  ) {
     this.#vocabulary = vocabulary;
-    this.#matcher = matcher;
+    this.#characters = characters;
+    this.#texts = texts;
+    this.#ranks = ranks;
+    this.unused = vocabulary.proto.pieces.some(({ type }) => type === PieceType.UNUSED)
+      ? new Map()
+      : null;
   }
 
-  split(normalized: string): string[] {
-    const symbols: string[] = [];
-    const frozen: boolean[] = [];
-    for (let at = 0; at < normalized.length; ) {
-      const fixed = this.#matcher.match(normalized, at);
-      const text =
-        fixed > 0
-          ? normalized.slice(at, at + fixed)
-          : String.fromCodePoint(normalized.codePointAt(at) as number);
-      symbols.push(text);
-      frozen.push(fixed > 0);
-      at += text.length;
-    }
-    const previous = Int32Array.from(symbols, (_, i) => i - 1);
-    const next = Int32Array.from(symbols, (_, i) => (i + 1 < symbols.length ? i + 1 : -1));
-    const agenda = new Agenda();
-    // Pieces marked unused may be merged into, and are taken apart again afterwards.
-    const unused = new Map<string, [string, string]>();
+  symbolOf(code: number): number {
+    return this.#characters.get(code) ?? INERT;
+  }
 
-    const consider = (left: number, right: number): void => {
-      if (left < 0 || right < 0 || frozen[left] || frozen[right]) return;
-      const piece = (symbols[left] as string) + (symbols[right] as string);
-      const id = this.#vocabulary.ids.get(piece);
-      if (id === undefined) return;
-      agenda.push({ left, right, score: this.#vocabulary.score(id), size: piece.length });
-      if (this.#vocabulary.type(id) === PieceType.UNUSED) {
-        unused.set(piece, [symbols[left] as string, symbols[right] as string]);
-      }
-    };
+  textOf(symbol: number): string {
+    return this.#texts[symbol] as string;
+  }
 
-    for (let i = 1; i < symbols.length; i++) consider(i - 1, i);
-    for (let top = agenda.pop(); top !== undefined; top = agenda.pop()) {
-      const left = symbols[top.left] as string;
-      const right = symbols[top.right] as string;
-      if (left === '' || right === '' || left.length + right.length !== top.size) continue;
-      symbols[top.left] = left + right;
-      symbols[top.right] = '';
-      const after = next[top.right] as number;
-      next[top.left] = after;
-      if (after >= 0) previous[after] = top.left;
-      consider(previous[top.left] as number, top.left);
-      consider(top.left, after);
+  rule(left: number, right: number): number {
+    let id = this.#seen.get(left, right);
+    if (id < 0) {
+      const piece = this.textOf(left) + this.textOf(right);
+      id = this.#vocabulary.ids.get(piece) ?? PieceMerges.#NOTHING;
+      if (this.#seen.size >= PieceMerges.#MAX_SEEN) this.#seen = new PairTable();
+      this.#seen.set(left, right, id);
     }
+    if (id === PieceMerges.#NOTHING) return -1;
+    if (this.unused !== null && this.#vocabulary.type(id) === PieceType.UNUSED) {
+      this.unused.set(id, [left, right]);
+    }
+    return id;
+  }
 
-    const pieces: string[] = [];
-    for (let at = symbols.length > 0 ? 0 : -1; at >= 0; at = next[at] as number) {
-      resegment(symbols[at] as string, unused, pieces);
-    }
-    return pieces;
+  rank(rule: number): number {
+    return this.#ranks[rule] as number;
+  }
+
+  result(rule: number): number {
+    return rule;
   }
 }
 
-function resegment(piece: string, unused: Map<string, [string, string]>, out: string[]): void {
-  const parts = unused.get(piece);
-  if (parts === undefined) {
-    out.push(piece);
-    return;
+/**
+ * Byte pair encoding as in SentencePiece's `bpe_model.cc`: merges by the score of the result. The text
+ * is cut first wherever two characters meet that no piece has side by side, as no merge goes across.
+ */
+export class SentencePieceBpe implements SentencePieceModel {
+  readonly #matcher: PrefixIndex;
+  readonly #merges: PieceMerges;
+  readonly #merger: Merger;
+  /** Pairs of characters that some piece has side by side. */
+  readonly #joints: PairTable;
+  readonly #cache = new WordCache<readonly string[]>();
+  readonly #symbols = new Int32Array(1024);
+  readonly #starts = new Int32Array(1024);
+
+  private constructor(matcher: PrefixIndex, merges: PieceMerges, joints: PairTable) {
+    this.#matcher = matcher;
+    this.#merges = merges;
+    this.#merger = new Merger(merges);
+    this.#joints = joints;
   }
-  for (const part of parts) resegment(part, unused, out);
+
+  static *build(
+    vocabulary: SentencePieceVocabulary,
+    matcher: PrefixIndex,
+  ): Steps<SentencePieceBpe> {
+    const { pieces } = vocabulary.proto;
+    const texts = pieces.map(({ piece }) => piece);
+    const characters = new Map<number, number>();
+    const joints = new PairTable(pieces.length);
+    let count = 0;
+    for (const [piece, id] of vocabulary.ids) {
+      if (count++ % PIECE === PIECE - 1) yield;
+      let previous = -1;
+      let length = 0;
+      for (const char of piece) {
+        const code = char.codePointAt(0) as number;
+        if (previous >= 0) joints.set(previous, code, 1);
+        previous = code;
+        length++;
+      }
+      if (length === 1) characters.set(previous, id);
+    }
+    for (const piece of vocabulary.ids.keys()) {
+      if (count++ % PIECE === PIECE - 1) yield;
+      for (const char of piece) {
+        const code = char.codePointAt(0) as number;
+        if (!characters.has(code)) characters.set(code, texts.push(char) - 1);
+      }
+    }
+    const merges = new PieceMerges(vocabulary, characters, texts, yield* ranksOf(vocabulary));
+    return new SentencePieceBpe(matcher, merges, joints);
+  }
+
+  *split(normalized: string, out: string[]): Steps<void> {
+    // How pieces marked unused are taken apart depends on everything that was merged before.
+    const whole = this.#merges.unused !== null;
+    for (let start = 0, pause = PIECE; start < normalized.length; ) {
+      if (start >= pause) {
+        pause = start + PIECE;
+        yield;
+      }
+      const end = whole ? normalized.length : this.#endOfPart(normalized, start);
+      const part = normalized.slice(start, end);
+      const known = this.#cache.get(part);
+      if (known !== undefined) for (const piece of known) out.push(piece);
+      else if (whole) runAtOnce(this.#splitPart(part, out));
+      else yield* this.#splitPart(part, out);
+      start = end;
+    }
+  }
+
+  /** Where a part that begins at `start` ends: at a user-defined symbol, or where no piece goes across. */
+  #endOfPart(text: string, start: number): number {
+    const fixed = this.#matcher.match(text, start);
+    if (fixed > 0) return start + fixed;
+    let code = text.codePointAt(start) as number;
+    for (let at = start + (code < 0x10000 ? 1 : 2); at < text.length; ) {
+      const next = text.codePointAt(at) as number;
+      if (this.#joints.get(code, next) < 0 || this.#matcher.match(text, at) > 0) return at;
+      at += next < 0x10000 ? 1 : 2;
+      code = next;
+    }
+    return text.length;
+  }
+
+  *#splitPart(part: string, out: string[]): Steps<void> {
+    const short = Merger.isShort(part.length);
+    const symbols = short ? this.#symbols : new Int32Array(part.length);
+    const starts = short ? this.#starts : new Int32Array(part.length);
+    let length = 0;
+    for (let at = 0; at < part.length; length++) {
+      if (length % PIECE === PIECE - 1 && !short) yield;
+      const fixed = this.#matcher.match(part, at);
+      const code = part.codePointAt(at) as number;
+      symbols[length] = fixed > 0 ? INERT : this.#merges.symbolOf(code);
+      starts[length] = at;
+      at += fixed > 0 ? fixed : code < 0x10000 ? 1 : 2;
+    }
+    if (short) this.#merger.merge(symbols, length);
+    else yield* this.#merger.mergeLong(symbols, length);
+    const first = out.length;
+    for (let i = 0; i < length; i++) {
+      if (i % PIECE === PIECE - 1 && !short) yield;
+      const symbol = symbols[i] as number;
+      if (symbol === INERT)
+        out.push(part.slice(starts[i], i + 1 < length ? starts[i + 1] : undefined));
+      else if (symbol !== -1) this.#takeApart(symbol, out);
+    }
+    if (this.#merges.unused === null) this.#cache.set(part, out.slice(first));
+  }
+
+  #takeApart(symbol: number, out: string[]): void {
+    const parts = this.#merges.unused?.get(symbol);
+    if (parts === undefined) out.push(this.#merges.textOf(symbol));
+    else for (const part of parts) this.#takeApart(part, out);
+  }
+}
+
+/** Order of the pieces' scores, highest first. */
+function* ranksOf({ proto }: SentencePieceVocabulary): Steps<Int32Array> {
+  const scores = Float64Array.from(proto.pieces, ({ score }) => score);
+  yield;
+  const order = Float64Array.from(scores).sort();
+  yield;
+  const rankOf = new Map<number, number>();
+  for (let i = order.length - 1; i >= 0; i--) {
+    if (i % PIECE === 0) yield;
+    const score = order[i] as number;
+    if (!rankOf.has(score)) rankOf.set(score, rankOf.size);
+  }
+  return Int32Array.from(scores, (score) => rankOf.get(score) as number);
 }

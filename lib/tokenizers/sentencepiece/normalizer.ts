@@ -1,5 +1,8 @@
+import { TokenizerError } from '../../errors.js';
+import { GROWTH_SLACK, MAX_GROWTH } from '../limits.js';
+import type { PrefixIndex } from '../models/prefix-index.js';
+import type { Steps } from '../steps.js';
 import { Charsmap } from './charsmap.js';
-import type { PrefixMatcher } from './prefix-matcher.js';
 import type { SentencePieceProto } from './proto.js';
 
 const SPACE_SYMBOL = '\u2581';
@@ -18,28 +21,36 @@ function unitsOf(text: string, start: number, bytes: number): number {
 
 /** UTF-16 units handed to the charsmap at a time; the longest key of SentencePiece's tables has 18. */
 const WINDOW = 32;
+/** Characters between two places where the work may be interrupted. */
+const PIECE = 1024;
 
 /** SentencePiece's normalizer (`normalizer.cc`): character map, white space, dummy prefix. */
 export class SentencePieceNormalizer {
   readonly #charsmap: Charsmap | null;
-  readonly #matcher: PrefixMatcher;
+  readonly #matcher: PrefixIndex;
   readonly #spec: SentencePieceProto['normalizer'];
   readonly #suffix: boolean;
+  readonly #file: string;
 
-  constructor(proto: SentencePieceProto, matcher: PrefixMatcher, file: string) {
+  constructor(proto: SentencePieceProto, matcher: PrefixIndex, file: string) {
     const { precompiledCharsmap } = proto.normalizer;
     this.#charsmap =
       precompiledCharsmap.length === 0 ? null : new Charsmap(precompiledCharsmap, file);
     this.#matcher = matcher;
     this.#spec = proto.normalizer;
     this.#suffix = proto.treatWhitespaceAsSuffix;
+    this.#file = file;
   }
 
-  /** @param dummyPrefix whether to put the white space in front that marks the start of a word. */
-  normalize(text: string, dummyPrefix: boolean): string {
+  /**
+   * @param dummyPrefix whether to put the white space in front that marks the start of a word.
+   * @throws TokenizerError if the character map makes the text too long.
+   */
+  *normalize(text: string, dummyPrefix: boolean): Steps<string> {
     const { removeExtraWhitespaces, escapeWhitespaces } = this.#spec;
     const space = escapeWhitespaces ? SPACE_SYMBOL : ' ';
-    const input = text.replace(/\p{Surrogate}/gu, '\uFFFD');
+    const input = text.toWellFormed?.() ?? text.replace(/\p{Surrogate}/gu, '\uFFFD');
+    const limit = MAX_GROWTH * text.length + GROWTH_SLACK;
     let at = 0;
     if (removeExtraWhitespaces) {
       while (at < input.length) {
@@ -51,7 +62,8 @@ export class SentencePieceNormalizer {
     if (at >= input.length) return '';
     let out = dummyPrefix && !this.#suffix ? space : '';
     let previousSpace = removeExtraWhitespaces;
-    while (at < input.length) {
+    for (let count = 1; at < input.length; count++) {
+      if (count % PIECE === 0) yield;
       const { length, text: mapped } = this.#prefix(input, at);
       at += length;
       let piece = mapped;
@@ -59,6 +71,12 @@ export class SentencePieceNormalizer {
       if (piece !== '') {
         out += escapeWhitespaces ? piece.replaceAll(' ', SPACE_SYMBOL) : piece;
         previousSpace = removeExtraWhitespaces && piece.endsWith(' ');
+      }
+      if (out.length > limit) {
+        throw new TokenizerError('The character map of the model makes the text too long', {
+          file: this.#file,
+          expected: `at most ${limit} units, ${MAX_GROWTH} for each of the text's and ${GROWTH_SLACK}`,
+        });
       }
     }
     if (removeExtraWhitespaces) {

@@ -1,11 +1,14 @@
+import { PrefixIndex } from '../models/prefix-index.js';
+import type { Steps } from '../steps.js';
 import { SentencePieceBpe } from './bpe.js';
 import { SentencePieceNormalizer } from './normalizer.js';
-import { PrefixMatcher } from './prefix-matcher.js';
 import { readSentencePieceModel, type SentencePieceProto } from './proto.js';
 import { SentencePieceUnigram } from './unigram.js';
 import { type SentencePieceModel, SentencePieceVocabulary } from './vocabulary.js';
 
 const encoder = new TextEncoder();
+/** Pieces between two places where the work may be interrupted. */
+const PIECE = 1024;
 
 /** Text to ids by a `tokenizer.model`, as the `sentencepiece` package's `encode` does it. */
 export class SentencePieceProcessor {
@@ -14,24 +17,41 @@ export class SentencePieceProcessor {
   readonly #normalizer: SentencePieceNormalizer;
   readonly #model: SentencePieceModel;
 
+  private constructor(
+    vocabulary: SentencePieceVocabulary,
+    normalizer: SentencePieceNormalizer,
+    model: SentencePieceModel,
+  ) {
+    this.proto = vocabulary.proto;
+    this.#vocabulary = vocabulary;
+    this.#normalizer = normalizer;
+    this.#model = model;
+  }
+
   /** @throws TokenizerError if the file is damaged or of an unknown kind. */
-  constructor(bytes: Uint8Array, file: string) {
-    this.proto = readSentencePieceModel(bytes, file);
-    this.#vocabulary = new SentencePieceVocabulary(this.proto);
-    const matcher = new PrefixMatcher(this.#vocabulary.userDefined());
-    this.#normalizer = new SentencePieceNormalizer(this.proto, matcher, file);
-    this.#model =
-      this.proto.modelType === 'bpe'
-        ? new SentencePieceBpe(this.#vocabulary, matcher)
-        : new SentencePieceUnigram(this.#vocabulary);
+  static *build(bytes: Uint8Array, file: string): Steps<SentencePieceProcessor> {
+    const proto = yield* readSentencePieceModel(bytes, file);
+    const vocabulary = new SentencePieceVocabulary(proto);
+    const matcher = yield* PrefixIndex.build(vocabulary.userDefined());
+    return new SentencePieceProcessor(
+      vocabulary,
+      new SentencePieceNormalizer(proto, matcher, file),
+      proto.modelType === 'bpe'
+        ? yield* SentencePieceBpe.build(vocabulary, matcher)
+        : yield* SentencePieceUnigram.build(vocabulary),
+    );
   }
 
   /** @param dummyPrefix overrides the model's `add_dummy_prefix`. */
-  encode(text: string, dummyPrefix = this.proto.normalizer.addDummyPrefix): number[] {
+  *encode(text: string, dummyPrefix = this.proto.normalizer.addDummyPrefix): Steps<number[]> {
     const { ids, byteIds } = this.#vocabulary;
+    const pieces: string[] = [];
+    yield* this.#model.split(yield* this.#normalizer.normalize(text, dummyPrefix), pieces);
     const out: number[] = [];
     let afterUnknown = false;
-    for (const piece of this.#model.split(this.#normalizer.normalize(text, dummyPrefix))) {
+    for (let i = 0; i < pieces.length; i++) {
+      if (i % PIECE === PIECE - 1) yield;
+      const piece = pieces[i] as string;
       const id = ids.get(piece);
       if (id !== undefined) {
         out.push(id);

@@ -1,4 +1,6 @@
 import { TokenizerError } from '../../errors.js';
+import { MAX_MODEL_BYTES } from '../limits.js';
+import type { Steps } from '../steps.js';
 
 /** Kinds of piece (`ModelProto.SentencePiece.Type`). */
 export const PieceType = {
@@ -35,10 +37,14 @@ export interface SentencePieceProto {
   };
 }
 
-/** Far above any vocabulary published, and small enough that a hostile file cannot exhaust memory. */
-const MAX_PIECES = 4_000_000;
-const MAX_PIECE_BYTES = 65_536;
-const MAX_FILE_BYTES = 256 * 1024 * 1024;
+/** Gemma 3, the largest published, has 262,144 pieces. */
+const MAX_PIECES = 1_000_000;
+/** The longest published are runs of spaces of 64 characters; each place of a text may cost as many steps. */
+const MAX_PIECE_BYTES = 1024;
+/** Text of all pieces; Gemma 3 has 2.4 MB. */
+const MAX_TEXT_BYTES = 16 * 1024 * 1024;
+/** Fields between two places where the work may be interrupted. */
+const PIECE = 512;
 
 const WIRE = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
 
@@ -236,11 +242,15 @@ function readNormalizer(bytes: Uint8Array, file: string, proto: SentencePiecePro
  * @param file its name, for messages.
  * @throws TokenizerError if the file is damaged, or is a word or character model.
  */
-export function readSentencePieceModel(bytes: Uint8Array, file: string): SentencePieceProto {
+export function* readSentencePieceModel(
+  bytes: Uint8Array,
+  file: string,
+): Steps<SentencePieceProto> {
   const reader = new Reader(bytes, file);
-  if (bytes.length > MAX_FILE_BYTES) {
-    throw reader.fail('the file is too large', `at most ${MAX_FILE_BYTES} bytes`, bytes.length);
+  if (bytes.length > MAX_MODEL_BYTES) {
+    throw reader.fail('the file is too large', `at most ${MAX_MODEL_BYTES} bytes`, bytes.length);
   }
+  let textBytes = 0;
   // Defaults are those of sentencepiece_model.proto.
   const proto: SentencePieceProto = {
     pieces: [],
@@ -258,20 +268,28 @@ export function readSentencePieceModel(bytes: Uint8Array, file: string): Sentenc
       escapeWhitespaces: true,
     },
   };
-  reader.fields((field, wire) => {
-    if (field < 1 || field > 3) return false;
+  for (let count = 1; !reader.done; count++) {
+    if (count % PIECE === 0) yield;
+    const { field, wire } = reader.tag();
+    if (field > 3) {
+      reader.skip(wire);
+      continue;
+    }
     reader.expect(field, wire, WIRE.bytes);
     const message = reader.bytes();
     if (field === 1) {
+      textBytes += message.length;
       if (proto.pieces.length >= MAX_PIECES) throw reader.fail('too many pieces', MAX_PIECES);
+      if (textBytes > MAX_TEXT_BYTES) {
+        throw reader.fail('the pieces are too long', `${MAX_TEXT_BYTES} bytes together`);
+      }
       proto.pieces.push(readPiece(message, file));
     } else if (field === 2) {
       readTrainer(message, file, proto);
     } else {
       readNormalizer(message, file, proto);
     }
-    return true;
-  });
+  }
   const unknown = proto.pieces.findIndex((piece) => piece.type === PieceType.UNKNOWN);
   if (unknown < 0) throw reader.fail('no unknown piece among the pieces', 'one of type 2', 'none');
   proto.unkId = unknown;

@@ -1,17 +1,22 @@
+import { PrefixIndex } from '../models/prefix-index.js';
+import type { Steps } from '../steps.js';
 import { PieceType } from './proto.js';
 import type { SentencePieceModel, SentencePieceVocabulary } from './vocabulary.js';
 
-interface Node {
-  id: number;
-  next: Map<string, Node>;
-}
-
 /** How far an unknown character's score lies below the lowest score of a piece. */
 const UNKNOWN_PENALTY = 10;
+/** Characters or pieces between two places where the work may be interrupted. */
+const PIECE = 1024;
 
-function utf8Length(char: string): number {
-  const code = char.codePointAt(0) as number;
-  return code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+/** Bytes of UTF-8 that a stretch of text takes. */
+function utf8Length(text: string, start: number, end: number): number {
+  let bytes = 0;
+  for (let at = start; at < end; at++) {
+    const unit = text.charCodeAt(at);
+    // A surrogate is half of a character of four bytes.
+    bytes += unit < 0x80 ? 1 : unit < 0x800 ? 2 : (unit & 0xf800) === 0xd800 ? 2 : 3;
+  }
+  return bytes;
 }
 
 /**
@@ -20,12 +25,13 @@ function utf8Length(char: string): number {
  */
 export class SentencePieceUnigram implements SentencePieceModel {
   readonly #vocabulary: SentencePieceVocabulary;
-  readonly #root: Node = { id: -1, next: new Map() };
+  readonly #index: PrefixIndex;
   readonly #unknownScore: number;
   readonly #maxScore: number;
 
-  constructor(vocabulary: SentencePieceVocabulary) {
+  private constructor(vocabulary: SentencePieceVocabulary, index: PrefixIndex) {
     this.#vocabulary = vocabulary;
+    this.#index = index;
     let min = Number.POSITIVE_INFINITY;
     let max = Number.NEGATIVE_INFINITY;
     for (const { type, score } of vocabulary.proto.pieces) {
@@ -35,57 +41,49 @@ export class SentencePieceUnigram implements SentencePieceModel {
     }
     this.#unknownScore = Math.fround(min - UNKNOWN_PENALTY);
     this.#maxScore = max;
-    for (const [piece, id] of vocabulary.ids) {
-      let node = this.#root;
-      for (const char of piece) {
-        let child = node.next.get(char);
-        if (child === undefined) {
-          child = { id: -1, next: new Map() };
-          node.next.set(char, child);
-        }
-        node = child;
-      }
-      node.id = id;
-    }
   }
 
-  split(normalized: string): string[] {
-    const chars = Array.from(normalized);
-    const best = new Float32Array(chars.length + 1);
-    const from = new Int32Array(chars.length + 1).fill(-1);
-    const offer = (start: number, end: number, score: number): void => {
+  static *build(vocabulary: SentencePieceVocabulary): Steps<SentencePieceUnigram> {
+    return new SentencePieceUnigram(vocabulary, yield* PrefixIndex.build(vocabulary.ids));
+  }
+
+  *split(normalized: string, out: string[]): Steps<void> {
+    const size = normalized.length;
+    const best = new Float32Array(size + 1);
+    const from = new Int32Array(size + 1).fill(-1);
+    let start = 0;
+    let units = 1;
+    let single = false;
+    const offer = (end: number, score: number): void => {
       const total = Math.fround(score + (best[start] as number));
       if (from[end] === -1 || total > (best[end] as number)) {
         best[end] = total;
         from[end] = start;
       }
     };
-    for (let start = 0; start < chars.length; start++) {
-      let node: Node | undefined = this.#root;
-      let single = false;
-      let bytes = 0;
-      for (let at = start; at < chars.length; at++) {
-        const char = chars[at] as string;
-        node = node.next.get(char);
-        if (node === undefined) break;
-        bytes += utf8Length(char);
-        if (node.id < 0) continue;
-        const type = this.#vocabulary.type(node.id);
-        if (type === PieceType.UNUSED) continue;
-        // A user-defined symbol gets a score that lets it win.
-        const score =
-          type === PieceType.USER_DEFINED
-            ? Math.fround(bytes * this.#maxScore - 0.1)
-            : this.#vocabulary.score(node.id);
-        offer(start, at + 1, score);
-        if (at === start) single = true;
-      }
-      if (!single) offer(start, start + 1, this.#unknownScore);
+    const found = (length: number, id: number): void => {
+      const type = this.#vocabulary.type(id);
+      if (type === PieceType.UNUSED) return;
+      // A user-defined symbol gets a score that lets it win.
+      const score =
+        type === PieceType.USER_DEFINED
+          ? Math.fround(utf8Length(normalized, start, start + length) * this.#maxScore - 0.1)
+          : this.#vocabulary.score(id);
+      offer(start + length, score);
+      if (length === units) single = true;
+    };
+    for (let count = 0; start < size; count++, start += units) {
+      if (count % PIECE === PIECE - 1) yield;
+      units = (normalized.codePointAt(start) as number) < 0x10000 ? 1 : 2;
+      single = false;
+      this.#index.match(normalized, start, found);
+      if (!single) offer(start + units, this.#unknownScore);
     }
     const pieces: string[] = [];
-    for (let end = chars.length; end > 0; end = from[end] as number) {
-      pieces.push(chars.slice(from[end], end).join(''));
+    for (let end = size; end > 0; end = from[end] as number) {
+      if (pieces.length % PIECE === PIECE - 1) yield;
+      pieces.push(normalized.slice(from[end], end));
     }
-    return pieces.reverse();
+    for (let i = pieces.length - 1; i >= 0; i--) out.push(pieces[i] as string);
   }
 }

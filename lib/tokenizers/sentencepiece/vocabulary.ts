@@ -1,3 +1,4 @@
+import type { Steps } from '../steps.js';
 import { PieceType, type SentencePieceProto } from './proto.js';
 
 /** The pieces as SentencePiece's models look at them. */
@@ -30,14 +31,18 @@ export class SentencePieceVocabulary {
     return this.proto.pieces[id]?.type ?? PieceType.UNKNOWN;
   }
 
-  userDefined(): string[] {
-    return this.proto.pieces
-      .filter(({ type }) => type === PieceType.USER_DEFINED)
-      .map(({ piece }) => piece);
+  /** Ids of user-defined symbols, which SentencePiece neither normalizes nor splits. */
+  userDefined(): Map<string, number> {
+    const symbols = new Map<string, number>();
+    this.proto.pieces.forEach(({ piece, type }, id) => {
+      if (type === PieceType.USER_DEFINED) symbols.set(piece, id);
+    });
+    return symbols;
   }
 }
 
 /** Splits normalized text into pieces of the vocabulary; a stretch that is none keeps its own text. */
 export interface SentencePieceModel {
-  split(normalized: string): string[];
+  /** Appends the pieces. */
+  split(normalized: string, out: string[]): Steps<void>;
 }
