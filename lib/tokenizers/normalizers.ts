@@ -1,3 +1,4 @@
+import type { JsonObject } from '../bounded-json.js';
 import { TokenizerError } from '../errors.js';
 import { type Component, readComponents, textOf } from './components.js';
 import { BertNormalizer, PrecompiledNormalizer } from './huggingface.js';
@@ -55,6 +56,11 @@ function readStep(component: Component, file: string): Step {
   switch (component.type) {
     case 'Replace': {
       const content = text('content');
+      const literal = (component.pattern as JsonObject | undefined)?.String;
+      // One unit may be replaced in pieces by one unit, which is what SentencePiece's layouts do.
+      if (typeof literal === 'string' && literal.length === 1 && content.length === 1) {
+        return inPieces((piece) => piece.replaceAll(literal, () => content), true);
+      }
       const pattern = readPattern(component.pattern, file);
       return (input, limit) =>
         replace(input, pattern, content, () => growth('Replace', file, limit), limit);
@@ -102,13 +108,13 @@ function atOnce(change: (text: string) => string): Step {
   };
 }
 
-/** For changes that do not look across the places where {@link cut} cuts. */
-function inPieces(change: (text: string) => string): Step {
+/** For changes that do not look across the places where {@link cut} cuts, or across `anywhere`. */
+function inPieces(change: (text: string) => string, anywhere = false): Step {
   return function* (text) {
     if (text.length <= PIECE) return change(text);
     const parts: string[] = [];
     for (let start = 0; start < text.length; ) {
-      const end = cut(text, start + PIECE);
+      const end = anywhere ? start + PIECE : cut(text, start + PIECE);
       parts.push(change(text.slice(start, end)));
       start = end;
       yield;

@@ -1,6 +1,5 @@
 import { isObject, type JsonObject } from '../bounded-json.js';
 import { TokenizerError } from '../errors.js';
-import type { Steps } from './steps.js';
 
 /** One place of a template: given ids, or a sequence of the input. */
 export type TemplateItem =
@@ -155,24 +154,24 @@ export function checkProcessor(processor: PostProcessor, size: number, file: str
   }
 }
 
-/** Ids between two places where the work may be interrupted. */
-const PIECE = 65_536;
-
-/** Puts the special tokens in. `b` is null for a single text. */
-export function* postProcess(
+/**
+ * Puts the special tokens in. `b` is null for a single text.
+ *
+ * @param withTypes whether types are made; else there are none.
+ */
+export function postProcess(
   processor: PostProcessor,
   a: readonly number[],
   b: readonly number[] | null,
-): Steps<{ ids: number[]; typeIds: number[] }> {
-  const ids: number[] = [];
-  const typeIds: number[] = [];
+  withTypes: boolean,
+): { ids: number[]; typeIds: number[] } {
+  let ids: number[] = [];
+  let typeIds: number[] = [];
   for (const item of b === null ? processor.single : processor.pair) {
     const part = item.kind === 'special' ? item.ids : item.pair ? (b ?? []) : a;
-    for (let i = 0; i < part.length; i++) {
-      if (i % PIECE === PIECE - 1) yield;
-      ids.push(part[i] as number);
-      typeIds.push(item.typeId);
-    }
+    // Parts are copied as a whole: a text of megabytes has a million ids.
+    ids = ids.concat(part);
+    if (withTypes) typeIds = typeIds.concat(new Array<number>(part.length).fill(item.typeId));
   }
   return { ids, typeIds };
 }

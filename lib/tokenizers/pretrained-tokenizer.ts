@@ -167,6 +167,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     }
     const limit = this.#truncationLimit(options);
     const specials = options.add_special_tokens ?? true;
+    const withTypes = options.return_token_type_ids ?? false;
     const rows: EncodedRow[] = [];
     for (let i = 0; i < texts.length; i++) {
       const one = texts[i];
@@ -174,7 +175,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
       if (typeof one !== 'string') throw invalidArgument(`text[${i}]`, 'a string', one);
       if (other !== null && typeof other !== 'string')
         throw invalidArgument(`text_pair[${i}]`, 'a string', other);
-      rows.push(yield* this.#encodeRow(one, other, specials, limit));
+      rows.push(yield* this.#encodeRow(one, other, specials, withTypes, limit));
       if (i % 64 === 63) yield;
     }
     for (const row of rows) {
@@ -185,12 +186,12 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
         );
       }
     }
-    return assembleBatch(rows, {
+    return yield* assembleBatch(rows, {
       pad: this.#padPlan(options),
       tensors: wantsTensors(options.return_tensors ?? options.return_tensor),
       single,
       attentionMask: options.return_attention_mask ?? true,
-      typeIds: options.return_token_type_ids ?? false,
+      typeIds: withTypes,
     });
   }
 
@@ -198,6 +199,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     text: string,
     pair: string | null,
     specials: boolean,
+    withTypes: boolean,
     limit: number | null,
   ): Steps<EncodedRow> {
     let a = yield* this.#encoder.encode(text);
@@ -209,7 +211,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
         a = this.truncation_side === 'left' ? a.slice(a.length - room) : a.slice(0, room);
       }
     }
-    return yield* postProcess(specials ? this.#postProcessor : PLAIN, a, b);
+    return postProcess(specials ? this.#postProcessor : PLAIN, a, b, withTypes);
   }
 
   #truncationLimit({ truncation, max_length }: TokenizerCallOptions): number | null {

@@ -89,27 +89,31 @@ export class Merger {
    */
   merge(symbols: Int32Array, length: number): void {
     const space = this.#short;
-    this.#start(space, symbols, length);
+    this.#start(space, symbols, length, 0, length);
     while (space.heapSize > 0) this.#step(space, symbols);
   }
 
   /** The same for words of any length. */
   *mergeLong(symbols: Int32Array, length: number): Steps<void> {
     const space = new Workspace(length);
-    this.#start(space, symbols, length);
+    for (let from = 0; from < length; from += PIECE) {
+      this.#start(space, symbols, length, from, Math.min(length, from + PIECE));
+      yield;
+    }
     for (let count = 0; space.heapSize > 0; count++) {
       if (count % PIECE === PIECE - 1) yield;
       this.#step(space, symbols);
     }
   }
 
-  #start(space: Workspace, symbols: Int32Array, length: number): void {
-    space.heapSize = 0;
-    for (let i = 0; i < length; i++) {
+  /** Links the symbols in [from, to), and finds the rules for them. */
+  #start(space: Workspace, symbols: Int32Array, length: number, from: number, to: number): void {
+    if (from === 0) space.heapSize = 0;
+    for (let i = from; i < to; i++) {
       space.previous[i] = i - 1;
       space.next[i] = i + 1 < length ? i + 1 : -1;
+      this.#look(space, symbols, i);
     }
-    for (let i = 0; i < length; i++) this.#look(space, symbols, i);
   }
 
   /** Finds the rule for the pair that starts at `at`. */

@@ -79,16 +79,23 @@ class PieceMerges implements MergeRules {
  * is cut first wherever two characters meet that no piece has side by side, as no merge goes across.
  */
 export class SentencePieceBpe implements SentencePieceModel {
+  readonly #vocabulary: SentencePieceVocabulary;
   readonly #matcher: PrefixIndex;
   readonly #merges: PieceMerges;
   readonly #merger: Merger;
   /** Pairs of characters that some piece has side by side. */
   readonly #joints: PairTable;
-  readonly #cache = new WordCache<readonly string[]>();
+  readonly #cache = new WordCache<readonly number[]>();
   readonly #symbols = new Int32Array(1024);
   readonly #starts = new Int32Array(1024);
 
-  private constructor(matcher: PrefixIndex, merges: PieceMerges, joints: PairTable) {
+  private constructor(
+    vocabulary: SentencePieceVocabulary,
+    matcher: PrefixIndex,
+    merges: PieceMerges,
+    joints: PairTable,
+  ) {
+    this.#vocabulary = vocabulary;
     this.#matcher = matcher;
     this.#merges = merges;
     this.#merger = new Merger(merges);
@@ -124,10 +131,10 @@ export class SentencePieceBpe implements SentencePieceModel {
       }
     }
     const merges = new PieceMerges(vocabulary, characters, texts, yield* ranksOf(vocabulary));
-    return new SentencePieceBpe(matcher, merges, joints);
+    return new SentencePieceBpe(vocabulary, matcher, merges, joints);
   }
 
-  *split(normalized: string, out: string[]): Steps<void> {
+  *encode(normalized: string, out: number[]): Steps<void> {
     // How pieces marked unused are taken apart depends on everything that was merged before.
     const whole = this.#merges.unused !== null;
     for (let start = 0, pause = PIECE; start < normalized.length; ) {
@@ -138,9 +145,9 @@ export class SentencePieceBpe implements SentencePieceModel {
       const end = whole ? normalized.length : this.#endOfPart(normalized, start);
       const part = normalized.slice(start, end);
       const known = this.#cache.get(part);
-      if (known !== undefined) for (const piece of known) out.push(piece);
-      else if (whole) runAtOnce(this.#splitPart(part, out));
-      else yield* this.#splitPart(part, out);
+      if (known !== undefined) for (const id of known) out.push(id);
+      else if (whole) runAtOnce(this.#encodePart(part, out));
+      else yield* this.#encodePart(part, out);
       start = end;
     }
   }
@@ -159,7 +166,7 @@ export class SentencePieceBpe implements SentencePieceModel {
     return text.length;
   }
 
-  *#splitPart(part: string, out: string[]): Steps<void> {
+  *#encodePart(part: string, out: number[]): Steps<void> {
     const short = Merger.isShort(part.length);
     const symbols = short ? this.#symbols : new Int32Array(part.length);
     const starts = short ? this.#starts : new Int32Array(part.length);
@@ -179,15 +186,18 @@ export class SentencePieceBpe implements SentencePieceModel {
       if (i % PIECE === PIECE - 1 && !short) yield;
       const symbol = symbols[i] as number;
       if (symbol === INERT)
-        out.push(part.slice(starts[i], i + 1 < length ? starts[i + 1] : undefined));
+        this.#vocabulary.push(
+          part.slice(starts[i], i + 1 < length ? starts[i + 1] : undefined),
+          out,
+        );
       else if (symbol !== -1) this.#takeApart(symbol, out);
     }
     if (this.#merges.unused === null) this.#cache.set(part, out.slice(first));
   }
 
-  #takeApart(symbol: number, out: string[]): void {
+  #takeApart(symbol: number, out: number[]): void {
     const parts = this.#merges.unused?.get(symbol);
-    if (parts === undefined) out.push(this.#merges.textOf(symbol));
+    if (parts === undefined) this.#vocabulary.push(this.#merges.textOf(symbol), out);
     else for (const part of parts) this.#takeApart(part, out);
   }
 }

@@ -4,11 +4,10 @@ import { SentencePieceBpe } from './bpe.js';
 import { SentencePieceNormalizer } from './normalizer.js';
 import { readSentencePieceModel, type SentencePieceProto } from './proto.js';
 import { SentencePieceUnigram } from './unigram.js';
-import { type SentencePieceModel, SentencePieceVocabulary } from './vocabulary.js';
+import { type SentencePieceModel, SentencePieceVocabulary, UNKNOWN } from './vocabulary.js';
 
-const encoder = new TextEncoder();
-/** Pieces between two places where the work may be interrupted. */
-const PIECE = 1024;
+/** Ids between two places where the work may be interrupted. */
+const PIECE = 16_384;
 
 /** Text to ids by a `tokenizer.model`, as the `sentencepiece` package's `encode` does it. */
 export class SentencePieceProcessor {
@@ -44,24 +43,20 @@ export class SentencePieceProcessor {
 
   /** @param dummyPrefix overrides the model's `add_dummy_prefix`. */
   *encode(text: string, dummyPrefix = this.proto.normalizer.addDummyPrefix): Steps<number[]> {
-    const { ids, byteIds } = this.#vocabulary;
-    const pieces: string[] = [];
-    yield* this.#model.split(yield* this.#normalizer.normalize(text, dummyPrefix), pieces);
     const out: number[] = [];
     let afterUnknown = false;
-    for (let i = 0; i < pieces.length; i++) {
+    yield* this.#model.encode(yield* this.#normalizer.normalize(text, dummyPrefix), out);
+    if (this.#vocabulary.byteIds !== null) return out;
+    // Unknown characters in a row are one unknown token.
+    let length = 0;
+    for (let i = 0; i < out.length; i++) {
       if (i % PIECE === PIECE - 1) yield;
-      const piece = pieces[i] as string;
-      const id = ids.get(piece);
-      if (id !== undefined) {
-        out.push(id);
-      } else if (byteIds !== null) {
-        for (const byte of encoder.encode(piece)) out.push(byteIds[byte] as number);
-      } else if (!afterUnknown) {
-        out.push(this.proto.unkId);
-      }
-      afterUnknown = id === undefined;
+      const id = out[i] as number;
+      if (id !== UNKNOWN) out[length++] = id;
+      else if (!afterUnknown) out[length++] = this.proto.unkId;
+      afterUnknown = id === UNKNOWN;
     }
+    out.length = length;
     return out;
   }
 }

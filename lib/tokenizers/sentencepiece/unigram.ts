@@ -47,7 +47,7 @@ export class SentencePieceUnigram implements SentencePieceModel {
     return new SentencePieceUnigram(vocabulary, yield* PrefixIndex.build(vocabulary.ids));
   }
 
-  *split(normalized: string, out: string[]): Steps<void> {
+  *encode(normalized: string, out: number[]): Steps<void> {
     const size = normalized.length;
     const best = new Float32Array(size + 1);
     const from = new Int32Array(size + 1).fill(-1);
@@ -79,11 +79,15 @@ export class SentencePieceUnigram implements SentencePieceModel {
       this.#index.match(normalized, start, found);
       if (!single) offer(start + units, this.#unknownScore);
     }
-    const pieces: string[] = [];
+    const ends: number[] = [];
     for (let end = size; end > 0; end = from[end] as number) {
-      if (pieces.length % PIECE === PIECE - 1) yield;
-      pieces.push(normalized.slice(from[end], end));
+      if (ends.length % PIECE === PIECE - 1) yield;
+      ends.push(end);
     }
-    for (let i = pieces.length - 1; i >= 0; i--) out.push(pieces[i] as string);
+    for (let i = ends.length - 1; i >= 0; i--) {
+      if (i % PIECE === PIECE - 1) yield;
+      const end = ends[i] as number;
+      this.#vocabulary.push(normalized.slice(from[end], end), out);
+    }
   }
 }

@@ -1,6 +1,8 @@
 import type { Steps } from '../steps.js';
 import { PieceType, type SentencePieceProto } from './proto.js';
 
+const encoder = new TextEncoder();
+
 /** The pieces as SentencePiece's models look at them. */
 export class SentencePieceVocabulary {
   readonly proto: SentencePieceProto;
@@ -31,6 +33,14 @@ export class SentencePieceVocabulary {
     return this.proto.pieces[id]?.type ?? PieceType.UNKNOWN;
   }
 
+  /** Appends the ids of a piece, or of text that is none. */
+  push(piece: string, out: number[]): void {
+    const id = this.ids.get(piece);
+    if (id !== undefined) out.push(id);
+    else if (this.byteIds === null) out.push(UNKNOWN);
+    else for (const byte of encoder.encode(piece)) out.push(this.byteIds[byte] as number);
+  }
+
   /** Ids of user-defined symbols, which SentencePiece neither normalizes nor splits. */
   userDefined(): Map<string, number> {
     const symbols = new Map<string, number>();
@@ -41,8 +51,11 @@ export class SentencePieceVocabulary {
   }
 }
 
-/** Splits normalized text into pieces of the vocabulary; a stretch that is none keeps its own text. */
+/** Stands for text that is no piece and cannot be given as bytes. */
+export const UNKNOWN = -1;
+
+/** Splits normalized text into pieces of the vocabulary. */
 export interface SentencePieceModel {
-  /** Appends the pieces. */
-  split(normalized: string, out: string[]): Steps<void>;
+  /** Appends the ids, with {@link UNKNOWN} for each character that has none. */
+  encode(normalized: string, out: number[]): Steps<void>;
 }
