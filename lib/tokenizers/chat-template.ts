@@ -1,7 +1,7 @@
-import { Template } from '@huggingface/jinja';
 import { isObject } from '../bounded-json.js';
 import { InvalidArgumentError, TokenizerError } from '../errors.js';
 import type { TokenizerFiles } from './files.js';
+import { renderTemplate } from './jinja/template.js';
 
 /** One message of a conversation. */
 export interface ChatMessage {
@@ -16,14 +16,19 @@ export type ChatTemplates = string | Record<string, string> | null;
 /** chat_template.jinja, else `chat_template` of tokenizer_config.json: a string, or a list of {name, template}. */
 export function readChatTemplates(files: TokenizerFiles): ChatTemplates {
   if (files.chatTemplate !== null) return files.chatTemplate;
-  const value = files.config.chat_template;
-  if (typeof value === 'string') return value;
-  if (!Array.isArray(value)) return null;
-  const templates: Record<string, string> = {};
-  for (const entry of value) {
-    if (isObject(entry) && typeof entry.name === 'string' && typeof entry.template === 'string') {
-      templates[entry.name] = entry.template;
+  const value = files.config.chat_template ?? null;
+  if (value === null || typeof value === 'string') return value;
+  const templates: Record<string, string> = Object.create(null);
+  for (const entry of Array.isArray(value) ? value : [null]) {
+    const { name, template } = isObject(entry) ? entry : {};
+    if (typeof name !== 'string' || typeof template !== 'string') {
+      throw new TokenizerError('Malformed chat_template', {
+        file: 'tokenizer_config.json',
+        expected: 'a string, or a list of { name, template }',
+        found: Array.isArray(value) ? entry : value,
+      });
     }
+    templates[name] = template;
   }
   return Object.keys(templates).length > 0 ? templates : null;
 }
@@ -40,9 +45,9 @@ export function selectChatTemplate(
   hasTools: boolean,
 ): string {
   if (templates !== null && typeof templates === 'object') {
-    if (typeof choice === 'string') return templates[choice] ?? choice;
-    const name = hasTools && 'tool_use' in templates ? 'tool_use' : 'default';
-    const template = templates[name];
+    const named = (name: string) => (Object.hasOwn(templates, name) ? templates[name] : undefined);
+    if (typeof choice === 'string') return named(choice) ?? choice;
+    const template = (hasTools ? named('tool_use') : undefined) ?? named('default');
     if (template !== undefined) return template;
     throw new InvalidArgumentError(
       'This model has multiple chat templates with no default specified! Please either pass a chat template or the name of the template you wish to use to the `chat_template` argument. ' +
@@ -60,23 +65,6 @@ export function selectChatTemplate(
   );
 }
 
-const compiled = new Map<string, Template>();
-const MAX_COMPILED = 16;
-
-function compile(source: string): Template {
-  let template = compiled.get(source);
-  if (template === undefined) {
-    try {
-      template = new Template(source);
-    } catch (cause) {
-      throw new TokenizerError(`Malformed chat template: ${(cause as Error).message}`, { cause });
-    }
-    if (compiled.size >= MAX_COMPILED) compiled.delete(compiled.keys().next().value as string);
-    compiled.set(source, template);
-  }
-  return template;
-}
-
 /** What a template sees. */
 export interface RenderContext {
   messages: readonly ChatMessage[];
@@ -87,23 +75,13 @@ export interface RenderContext {
 }
 
 /**
- * Renders a conversation.
+ * Renders a conversation. As jinja2 does, a name that is null is passed as none.
  *
- * @throws TokenizerError if the template is malformed or raises an exception of its own.
+ * @throws TokenizerError if the template is malformed, raises an exception of its own, or takes more than
+ * it may.
  */
 export function renderChat(source: string, context: RenderContext): string {
-  const template = compile(source);
-  try {
-    // As jinja2 does, a name that is null is passed as none.
-    return template.render(context);
-  } catch (cause) {
-    throw new TokenizerError(
-      `The chat template refused the conversation: ${(cause as Error).message}`,
-      {
-        cause,
-      },
-    );
-  }
+  return renderTemplate(source, context);
 }
 
 /** Cuts what follows the last message's text, so that the model goes on with it (`continue_final_message`). */
