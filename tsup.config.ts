@@ -9,10 +9,9 @@ export default defineConfig([
     platform: 'node',
     sourcemap: true,
     clean: true,
-    // import.meta is empty in CommonJS: lib/native/package-root.ts has another way there. tsup's own shim
-    // would run at once, and fail where a bundler makes a module of it.
-    esbuildOptions: (options) => {
-      options.logOverride = { 'empty-import-meta': 'silent' };
+    // Instead of tsup's shims, which run at once and fail where a bundler makes a module of CommonJS.
+    esbuildOptions: (options, { format }) => {
+      if (format === 'cjs') options.define = { ...options.define, 'import.meta.url': '__filename' };
     },
   },
   {

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import module from 'node:module';
 import path from 'node:path';
 import manifest from '../../package.json' with { type: 'json' };
 import { NativeLoadError } from '../errors.js';
@@ -7,7 +7,8 @@ import { NativeLoadError } from '../errors.js';
 /** The package as the code that asks for it finds it; undefined where there is none of this version. */
 function resolveFrom(base: string): string | undefined {
   try {
-    const file = createRequire(base).resolve('komt/package.json');
+    // By this name, for webpack would replace a call of an imported createRequire by what it finds itself.
+    const file = module.createRequire(base).resolve('komt/package.json');
     const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
     return version === manifest.version ? path.dirname(file) : undefined;
   } catch {
@@ -17,13 +18,11 @@ function resolveFrom(base: string): string | undefined {
 
 /**
  * Places to look from, best first. Bundlers leave little of a module's own address: esbuild empties
- * import.meta in CommonJS, where the other has __filename; webpack writes the build machine's path into it.
- * The working folder is none of them: a program may be started in a stranger's.
+ * import.meta in CommonJS, webpack writes the build machine's path into it. The working folder is none of
+ * them: a program may be started in a stranger's.
  */
 function bases(): string[] {
-  const own = typeof __filename === 'string' ? __filename : import.meta.url;
-  const program = process.argv[1];
-  return [own, program].flatMap((base) => {
+  return [import.meta.url, process.argv[1]].flatMap((base) => {
     if (!base) return [];
     return [base.startsWith('file:') ? base : path.resolve(base, 'index.js')];
   });
