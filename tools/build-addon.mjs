@@ -44,6 +44,8 @@ export async function buildAddon({ cuda, archs }) {
   const started = Date.now();
   const attempts = [];
   const aside = `${ADDON}.previous`;
+  // First of all, for where it is refused nothing else works.
+  mkdirSync(path.dirname(ADDON), { recursive: true });
   if (existsSync(ADDON)) renameSync(ADDON, aside);
 
   /** Runs one way of building; true once its addon loads. */

@@ -126,7 +126,15 @@ async function main() {
 try {
   await main();
 } catch (error) {
-  if (!(error instanceof UsageError)) throw error;
-  console.error(`komt: ${error.message}`);
-  process.exitCode = 2;
+  if (error instanceof UsageError) {
+    console.error(`komt: ${error.message}`);
+    process.exitCode = 2;
+  } else if (error.path?.startsWith(root)) {
+    console.error(
+      `komt: ${error.message}. The addon is built inside of ${root}: who builds it must be allowed to write there.`,
+    );
+    process.exitCode = 1;
+  } else {
+    throw error;
+  }
 }

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { chmodSync, cpSync, existsSync, symlinkSync } from 'node:fs';
+import { chmodSync, cpSync, existsSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../temporary-folder.js';
@@ -168,6 +168,14 @@ describe('komt build', () => {
     const seen = await inspect();
     expect(seen).toMatchObject({ code: 1, installScriptRan: true, build: { ok: false } });
     expect(seen.remedies[0]).toMatch(/the last build failed \(node-gyp: no Python\)/);
+  });
+  it('says where it may not write', async () => {
+    const { komt, path: folder } = installation({ cmake: CMAKE });
+    writeFileSync(path.join(folder, 'build'), 'a file where a folder must be');
+    const { code, stderr } = await komt(['build']);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^komt: .*build.*must be allowed to write there\.$/m);
+    expect(stderr).not.toMatch(/\n\s+at /);
   });
   it('refuses values that mean nothing', async () => {
     const { run } = installation();
