@@ -18,9 +18,8 @@ import { availableParallelism, devNull } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
+import { ARCHITECTURES, PTX_ARCHITECTURE } from './cuda-architectures.mjs';
 
-const ARCHITECTURES = ['80', '86', '89', '90a', '100', '120'];
-const PTX_ARCHITECTURE = '90';
 const REGISTER_TOLERANCE = 8;
 /** Run for every layer; the others run once a step. */
 const HOT = /^(attention|gemm)\/|^elementwise\/(rms_norm|rope_append)\.cu/;
