@@ -40,6 +40,10 @@ struct ModelConfig {
   /// Type the matrices are kept in.
   DType dtype = DType::f32;
 
+  /// Throws invalid_argument for sizes that no model has, or whose products leave 32 bits: everything
+  /// behind this check may multiply them.
+  void validate() const;
+
   int q_rows() const { return num_attention_heads * head_dim; }
   int kv_rows() const { return num_key_value_heads * head_dim; }
   int qkv_rows() const { return q_rows() + 2 * kv_rows(); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include "engine/error.h"
@@ -30,7 +31,8 @@ DecodeJob::DecodeJob(Session& session, DecodeOptions options, OnStep on_step, Do
   const size_t vocab = size_t(model.config().vocab_size);
   for (const DecodeRow& row : options_.rows) {
     if (row.max_new_tokens < 1) {
-      throw Error(ErrorKind::invalid_argument, "max_new_tokens of a row is below 1");
+      throw Error(ErrorKind::invalid_argument, "Expected at least 1 for max_new_tokens of a row, found " +
+                                                   std::to_string(row.max_new_tokens));
     }
     Row state;
     state.cache = &session_.at(row.sequence);
@@ -300,7 +302,7 @@ void DecodeJob::give_back() {
     // Steps nobody wants any more may still be under way, on memory that is about to be given back.
     try {
       session_.model().synchronize();
-    } catch (const Error&) {
+    } catch (...) {
       // The device is lost, and nothing runs on it any more.
     }
   }

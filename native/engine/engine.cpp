@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <string>
+#include <system_error>
+#include <utility>
 
 #include "engine/error.h"
 
@@ -13,13 +16,28 @@ namespace {
 /// comes within a few microseconds, and waking a sleeper costs more than that.
 constexpr auto kSpin = std::chrono::microseconds(30);
 
-std::exception_ptr error_of(ErrorKind kind, const char* text) {
-  return std::make_exception_ptr(Error(kind, text));
+std::exception_ptr error_of(ErrorKind kind, const char* text) noexcept {
+  try {
+    return std::make_exception_ptr(Error(kind, text));
+  } catch (...) {
+    return std::current_exception();  // no memory for the words
+  }
 }
 
 }  // namespace
 
-Engine::Engine() : thread_([this] { run(); }) {}
+Engine::Engine(std::function<void()> released) : on_released_(std::move(released)) {
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error& error) {
+    // EAGAIN stands for a limit on threads and for no memory for a stack alike.
+    throw Error::out_of_memory(
+        std::string("The system has no thread for the model (") + error.what() +
+            "). Dispose other models, load with num_threads: 1, or raise the limit on threads "
+            "(ulimit -u; a container's pids.max)",
+        0, 0);
+  }
+}
 
 Engine::~Engine() { dispose(); }
 
@@ -33,21 +51,24 @@ void Engine::load(LoadRequest request, BackendFactory backends, Placer placer,
                   std::function<void(const LoadProgress&)> progress, Loaded done) {
   auto task = [this, request = std::move(request), backends = std::move(backends),
                placer = std::move(placer), progress = std::move(progress), done] {
+    std::exception_ptr error;
     try {
       if (load_cancelled_) throw Error(ErrorKind::aborted, "Loading was aborted");
       backends_ = backends();
       model_ = std::make_unique<Model>(request.config, placer(backends_));
       model_->load(request.sources, request.reader_threads, progress, load_cancelled_);
-      done(nullptr);
     } catch (...) {
-      const std::exception_ptr error = std::current_exception();
+      error = std::current_exception();
       model_.reset();
       backends_.clear();
-      done(error);
     }
+    done(error);
   };
   {
     const std::scoped_lock lock(mutex_);
+    if (std::exchange(loads_, true)) {
+      throw Error(ErrorKind::invalid_argument, "An engine loads one model, once");
+    }
     if (!stopping_) {
       load_ = std::move(task);
       done = nullptr;
@@ -60,9 +81,9 @@ void Engine::load(LoadRequest request, BackendFactory backends, Placer placer,
 Engine::SessionId Engine::open_session() {
   const std::scoped_lock lock(mutex_);
   auto state = std::make_shared<SessionState>();
-  state->id = next_id_++;
+  state->id = next_id_;
   sessions_.push_back(state);
-  return state->id;
+  return next_id_++;
 }
 
 void Engine::close_session(SessionId id) {
@@ -75,14 +96,19 @@ void Engine::close_session(SessionId id) {
   wake();
 }
 
-void Engine::post(SessionId id, std::function<void(Session&)> action) {
+bool Engine::post(SessionId id, std::function<void(Session&)> action) {
+  bool posted = false;
   {
     const std::scoped_lock lock(mutex_);
     for (auto& s : sessions_) {
-      if (s->id == id && !s->closing) s->tasks.push_back({std::move(action), nullptr, nullptr});
+      if (s->id != id || s->closing || stopping_) continue;
+      s->tasks.push_back({std::move(action), nullptr, nullptr});
+      posted = true;
+      break;
     }
   }
   wake();
+  return posted;
 }
 
 void Engine::post_job(SessionId id, std::function<std::shared_ptr<Job>(Session&)> make,
@@ -92,8 +118,9 @@ void Engine::post_job(SessionId id, std::function<std::shared_ptr<Job>(Session&)
     const std::scoped_lock lock(mutex_);
     for (auto& s : sessions_) {
       if (s->id != id || s->closing || stopping_) continue;
-      s->tasks.push_back({nullptr, std::move(make), failed});
+      s->tasks.push_back({nullptr, std::move(make), std::move(failed)});
       posted = true;
+      break;
     }
   }
   if (!posted) return failed(error_of(ErrorKind::disposed, "The session was disposed"));
@@ -101,13 +128,13 @@ void Engine::post_job(SessionId id, std::function<std::shared_ptr<Job>(Session&)
 }
 
 void Engine::stop(std::function<void()> stopped) {
-  load_cancelled_ = true;
   bool late = false;
   {
     const std::scoped_lock lock(mutex_);
-    stopping_ = true;
     late = released_;
-    if (stopped && !late) stopped_.push_back(stopped);
+    if (stopped && !late) stopped_.push_back(std::move(stopped));
+    load_cancelled_ = true;
+    stopping_ = true;
     for (auto& session : sessions_) session->closing = true;
   }
   if (late && stopped) stopped();
@@ -120,8 +147,7 @@ void Engine::dispose() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Engine::run() {
-  std::vector<std::shared_ptr<SessionState>> sessions;
+void Engine::run() noexcept {
   for (;;) {
     const uint64_t seen = signals_.load(std::memory_order_acquire);
     std::function<void()> load;
@@ -129,16 +155,21 @@ void Engine::run() {
     {
       const std::scoped_lock lock(mutex_);
       stopping = stopping_;
-      load = std::move(load_);
-      load_ = nullptr;
-      sessions = sessions_;
+      load = std::exchange(load_, nullptr);
     }
     if (load) load();  // answers by itself when the engine is stopping
     if (stopping) break;
 
     bool worked = false;
-    for (auto& state : sessions) worked = turn(*state) || worked;
-    sessions.clear();
+    for (size_t i = 0;; ++i) {
+      std::shared_ptr<SessionState> state;
+      {
+        const std::scoped_lock lock(mutex_);
+        if (i >= sessions_.size()) break;
+        state = sessions_[i];
+      }
+      worked = turn(*state) || worked;
+    }
     if (worked) continue;
 
     const auto deadline = std::chrono::steady_clock::now() + kSpin;
@@ -151,7 +182,7 @@ void Engine::run() {
   tear_down();
 }
 
-bool Engine::turn(SessionState& state) {
+bool Engine::turn(SessionState& state) noexcept {
   Task task;
   bool closing = false;
   {
@@ -199,8 +230,8 @@ bool Engine::turn(SessionState& state) {
   }
 }
 
-void Engine::end_session(SessionState& state, const char* why) {
-  std::deque<Task> tasks;
+void Engine::end_session(SessionState& state, const char* why) noexcept {
+  std::list<Task> tasks;
   {
     const std::scoped_lock lock(mutex_);
     tasks = std::move(state.tasks);
@@ -217,13 +248,16 @@ void Engine::end_session(SessionState& state, const char* why) {
   state.session.reset();
 }
 
-void Engine::tear_down() {
-  std::vector<std::shared_ptr<SessionState>> sessions;
-  {
-    const std::scoped_lock lock(mutex_);
-    sessions = sessions_;
+void Engine::tear_down() noexcept {
+  for (;;) {
+    std::shared_ptr<SessionState> state;
+    {
+      const std::scoped_lock lock(mutex_);
+      if (sessions_.empty()) break;
+      state = sessions_.front();
+    }
+    end_session(*state, "The model was disposed");
   }
-  for (auto& state : sessions) end_session(*state, "The model was disposed");
   model_.reset();
   backends_.clear();
   std::vector<std::function<void()>> stopped;
@@ -233,6 +267,7 @@ void Engine::tear_down() {
     stopped = std::move(stopped_);
   }
   for (auto& callback : stopped) callback();
+  if (on_released_) on_released_();
 }
 
 }  // namespace komt

@@ -15,12 +15,14 @@ void BlockAllocator::require(int count) {
   const int missing = count - int(free_.size());
   if (missing <= 0) return;
   const int have = int(references_.size());
-  const int now = storage_.grow(have + missing);
-  references_.resize(size_t(std::max(now, have)), 0);
+  const int now = std::max(storage_.grow(have + missing), have);
+  references_.reserve(size_t(now));
+  free_.reserve(size_t(now));
+  // From here on nothing throws: pages are either counted and free, or neither.
+  references_.resize(size_t(now), 0);
+  free_.insert(free_.begin(), size_t(now - have), 0);
   // Highest first, so that pages are handed out in ascending order.
-  std::vector<int32_t> fresh;
-  for (int b = int(references_.size()) - 1; b >= have; --b) fresh.push_back(b);
-  free_.insert(free_.begin(), fresh.begin(), fresh.end());
+  for (int b = have; b < now; ++b) free_[size_t(now - 1 - b)] = b;
   if (int(free_.size()) < count) {
     throw Error::out_of_memory(
         "The key/value cache is full: " + std::to_string(count) + " more pages of " +
@@ -38,17 +40,23 @@ int32_t BlockAllocator::take() {
   return block;
 }
 
-void BlockAllocator::drop(int32_t block) {
+void BlockAllocator::drop(int32_t block) noexcept {
   if (--references_[block] == 0) free_.push_back(block);
 }
 
 void BlockAllocator::extend(SequenceCache& sequence, int count) {
   if (count <= 0) return;
+  if (count > kMaxSequenceTokens - sequence.length) {
+    throw Error(ErrorKind::invalid_argument,
+                "A sequence of " + std::to_string(int64_t(sequence.length) + count) +
+                    " tokens is longer than any can be (" + std::to_string(kMaxSequenceTokens) + ")");
+  }
   const int old_blocks = int(sequence.blocks.size());
   const int new_blocks = blocks_for(sequence.length + count);
   const bool copy_last = sequence.length % kKvBlockTokens != 0 &&
                          references_[sequence.blocks[old_blocks - 1]] > 1;
   require(new_blocks - old_blocks + (copy_last ? 1 : 0));
+  sequence.blocks.reserve(size_t(new_blocks));
   if (copy_last) {
     const int32_t shared = sequence.blocks.back();
     const int32_t pair[2] = {shared, free_.back()};
@@ -61,11 +69,12 @@ void BlockAllocator::extend(SequenceCache& sequence, int count) {
 }
 
 SequenceCache BlockAllocator::fork(const SequenceCache& sequence) {
-  for (int32_t block : sequence.blocks) ++references_[block];
-  return sequence;
+  SequenceCache copy = sequence;  // may throw: counted afterwards
+  for (int32_t block : copy.blocks) ++references_[block];
+  return copy;
 }
 
-void BlockAllocator::truncate(SequenceCache& sequence, int length) {
+void BlockAllocator::truncate(SequenceCache& sequence, int length) noexcept {
   if (length >= sequence.length) return;
   const int keep = blocks_for(length);
   while (int(sequence.blocks.size()) > keep) {

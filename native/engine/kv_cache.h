@@ -8,6 +8,10 @@
 
 namespace komt {
 
+/// Tokens a sequence may have: far beyond any context, and lengths, positions and page counts derived
+/// from it stay far inside 32 bits. What really ends a sequence is memory.
+inline constexpr int kMaxSequenceTokens = 1 << 27;
+
 /// One sequence's place in the paged cache: its pages in order, and how many tokens they hold.
 struct SequenceCache {
   std::vector<int32_t> blocks;
@@ -30,24 +34,26 @@ class BlockAllocator {
   explicit BlockAllocator(Storage storage) : storage_(std::move(storage)) {}
 
   /// Extends `sequence` by `count` tokens: takes pages, and copies its last page first where that is
-  /// shared and would be written. Throws out_of_memory and changes nothing when pages run out.
+  /// shared and would be written. Throws out_of_memory and changes nothing when pages run out, and
+  /// invalid_argument beyond kMaxSequenceTokens.
   void extend(SequenceCache& sequence, int count);
   /// A second owner of the same pages.
   SequenceCache fork(const SequenceCache& sequence);
-  /// Keeps the first `length` tokens.
-  void truncate(SequenceCache& sequence, int length);
-  void release(SequenceCache& sequence) { truncate(sequence, 0); }
+  /// Keeps the first `length` >= 0 tokens; all of them where there are fewer.
+  void truncate(SequenceCache& sequence, int length) noexcept;
+  void release(SequenceCache& sequence) noexcept { truncate(sequence, 0); }
 
   int blocks_in_use() const { return int(references_.size()) - int(free_.size()); }
 
  private:
   void require(int count);
   int32_t take();
-  void drop(int32_t block);
+  void drop(int32_t block) noexcept;
 
   Storage storage_;
   std::vector<int32_t> references_;  ///< per page: sequences that hold it
-  std::vector<int32_t> free_;        ///< stack of pages nobody holds
+  /// Stack of pages nobody holds. Has room for all, so that giving back never allocates.
+  std::vector<int32_t> free_;
 };
 
 }  // namespace komt

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <string>
 
 #include "engine/error.h"
 #include "engine/model_internal.h"
@@ -27,8 +28,15 @@ KvLayer kv_view(const Buffer& keys, const Buffer& values, const ModelConfig& con
 }  // namespace
 
 Model::Model(ModelConfig config, std::vector<Placement> placements) : config_(std::move(config)) {
+  config_.validate();
   int alignment = 1;
+  int placed = 0;
   for (const Placement& placement : placements) {
+    if (placement.first_layer != placed || placement.last_layer < placed ||
+        placement.last_layer > config_.num_hidden_layers) {
+      throw Error(ErrorKind::invalid_argument, "Layers are not placed one behind the other");
+    }
+    placed = placement.last_layer;
     auto stage = std::make_unique<Stage>();
     stage->backend = placement.backend;
     stage->first_layer = placement.first_layer;
@@ -44,6 +52,11 @@ Model::Model(ModelConfig config, std::vector<Placement> placements) : config_(st
     alignment = std::max(alignment, capabilities.column_alignment);
     max_batch_tokens_ = std::min(max_batch_tokens_, capabilities.batch_tokens);
     stages_.push_back(std::move(stage));
+  }
+  if (stages_.empty() || placed != config_.num_hidden_layers) {
+    throw Error(ErrorKind::invalid_argument, std::to_string(placed) + " of " +
+                                                 std::to_string(config_.num_hidden_layers) +
+                                                 " layers are placed on a device");
   }
   uint64_t page_bytes = 0;
   for (const auto& stage : stages_) {

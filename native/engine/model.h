@@ -74,6 +74,7 @@ struct LoadProgress {
 /// The Llama graph: weights, cache storage and activations on one or several backends. Not thread-safe.
 class Model {
  public:
+  /// Throws invalid_argument for a configuration that is none, or placements that are not all layers.
   Model(ModelConfig config, std::vector<Placement> placements);
   ~Model();
 
@@ -81,8 +82,8 @@ class Model {
   Backend& output_backend() const;
 
   /// Reads every source into place, on `threads` reading threads. `progress` is called under a lock,
-  /// from any of them. `cancelled` is looked at between pieces. After a throw the model is
-  /// good for destruction only.
+  /// from any of them. `cancelled` is looked at every few megabytes. After a throw the model is good
+  /// for destruction only.
   void load(std::span<const WeightSource> sources, int threads,
             const std::function<void(const LoadProgress&)>& progress,
             const std::atomic<bool>& cancelled);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "engine/error.h"
@@ -35,10 +36,24 @@ void Session::create(int handle) {
 
 void Session::fork(int source, int handle) {
   require_new(handle);
-  sequences_.emplace(handle, model_.blocks().fork(at(source)));
+  SequenceCache& from = at(source);  // stays where it is when the map grows
+  SequenceCache& copy = sequences_[handle];
+  try {
+    copy = model_.blocks().fork(from);
+  } catch (...) {
+    sequences_.erase(handle);
+    throw;
+  }
 }
 
-void Session::truncate(int handle, int length) { model_.blocks().truncate(at(handle), length); }
+void Session::truncate(int handle, int length) {
+  if (length < 0) {
+    throw Error(ErrorKind::invalid_argument,
+                "Sequence " + std::to_string(handle) + " cannot be cut to " + std::to_string(length) +
+                    " tokens: expected 0 or more");
+  }
+  model_.blocks().truncate(at(handle), length);
+}
 
 void Session::release(int handle) {
   model_.blocks().release(at(handle));
@@ -47,12 +62,16 @@ void Session::release(int handle) {
 
 ChunkedForward::ChunkedForward(Session& session, std::vector<Row> rows)
     : session_(session), rows_(std::move(rows)) {
+  if (rows_.empty()) throw Error(ErrorKind::invalid_argument, "There are no rows to run");
+  const int vocab = session_.model().config().vocab_size;
+  std::unordered_set<int> sequences;
+  places_.reserve(rows_.size());
   for (const Row& row : rows_) {
-    const SequenceCache& cache = session_.at(row.sequence);
+    SequenceCache& cache = session_.at(row.sequence);
+    const std::string name = "Sequence " + std::to_string(row.sequence);
     if (row.tokens.empty()) {
-      throw Error(ErrorKind::invalid_argument, "A row of forward has no tokens");
+      throw Error(ErrorKind::invalid_argument, name + " has no new tokens: expected at least one");
     }
-    const int vocab = session_.model().config().vocab_size;
     for (const int32_t token : row.tokens) {
       if (token < 0 || token >= vocab) {
         throw Error(ErrorKind::invalid_argument,
@@ -61,13 +80,15 @@ ChunkedForward::ChunkedForward(Session& session, std::vector<Row> rows)
                         " ids. Does the tokenizer belong to this model?");
       }
     }
-    for (const Row& other : rows_) {
-      if (&other != &row && other.sequence == row.sequence) {
-        throw Error(ErrorKind::invalid_argument,
-                    "Sequence " + std::to_string(row.sequence) + " stands in one batch twice");
-      }
+    if (!sequences.insert(row.sequence).second) {
+      throw Error(ErrorKind::invalid_argument, name + " stands in one batch twice");
     }
-    start_.push_back(cache.length);
+    if (row.tokens.size() > size_t(kMaxSequenceTokens - cache.length)) {
+      throw Error(ErrorKind::invalid_argument,
+                  name + " would have " + std::to_string(size_t(cache.length) + row.tokens.size()) +
+                      " tokens; none can have more than " + std::to_string(kMaxSequenceTokens));
+    }
+    places_.push_back({&cache, cache.length});
   }
 }
 
@@ -92,14 +113,14 @@ void ChunkedForward::step(const std::function<void(size_t, size_t, int32_t)>& vi
     }
   }
   for (const Piece& p : pieces) {
-    SequenceCache& cache = session_.at(rows_[p.row].sequence);
+    SequenceCache& cache = *places_[p.row].cache;
     const int position = cache.length;
     model.blocks().extend(cache, int(p.count));
     BatchRow entry;
     entry.cache = &cache;
     entry.tokens = std::span(rows_[p.row].tokens).subspan(p.first, p.count);
     entry.first_position = position;
-    entry.final_length = start_[p.row] + int(rows_[p.row].tokens.size());
+    entry.final_length = places_[p.row].start + int(rows_[p.row].tokens.size());
     batch.push_back(entry);
   }
   model.forward(batch);
@@ -111,8 +132,8 @@ void ChunkedForward::step(const std::function<void(size_t, size_t, int32_t)>& vi
   index_ = index;
 }
 
-void ChunkedForward::rewind() {
-  for (size_t i = 0; i < rows_.size(); ++i) session_.truncate(rows_[i].sequence, start_[i]);
+void ChunkedForward::rewind() noexcept {
+  for (const Place& place : places_) session_.model().blocks().truncate(*place.cache, place.start);
 }
 
 ForwardJob::ForwardJob(Session& session, std::vector<ChunkedForward::Row> rows,
@@ -121,7 +142,31 @@ ForwardJob::ForwardJob(Session& session, std::vector<ChunkedForward::Row> rows,
       wanted_(std::move(wanted)),
       want_hidden_(want_hidden),
       done_(std::move(done)),
-      forward_(session, std::move(rows)) {}
+      forward_(session, std::move(rows)) {
+  if (wanted_.size() != forward_.rows().size()) {
+    throw Error(ErrorKind::invalid_argument, "Expected a choice of logits for each of " +
+                                                 std::to_string(forward_.rows().size()) +
+                                                 " rows, found " + std::to_string(wanted_.size()));
+  }
+  size_t positions = 0;
+  for (size_t r = 0; r < wanted_.size(); ++r) {
+    if (wanted_[r] == Wanted::last) ++positions;
+    if (wanted_[r] == Wanted::all) positions += forward_.rows()[r].tokens.size();
+  }
+  const auto reserve = [&](std::vector<float>& to, int width, const char* what) {
+    if (positions > kMaxFloats / size_t(width)) {
+      throw Error(ErrorKind::invalid_argument,
+                  std::string(what) + " of " + std::to_string(positions) + " positions x " +
+                      std::to_string(width) + " are more than one call gives (" +
+                      std::to_string(kMaxFloats) +
+                      " numbers). Ask for fewer positions, or in several calls");
+    }
+    to.reserve(positions * size_t(width));
+  };
+  const ModelConfig& config = session_.model().config();
+  reserve(result_.logits, config.vocab_size, "Logits");
+  if (want_hidden_) reserve(result_.hidden, config.hidden_size, "Hidden states");
+}
 
 Job::Progress ForwardJob::advance() {
   Model& model = session_.model();

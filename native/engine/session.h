@@ -18,9 +18,11 @@ class Session {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  /// An empty sequence. Throws invalid_argument where the handle is taken; so does fork().
+  // All throw invalid_argument for a handle that is unknown, or taken where a new one is needed.
+  /// An empty sequence.
   void create(int handle);
   void fork(int source, int handle);
+  /// Keeps the first `length` tokens. Throws invalid_argument below 0.
   void truncate(int handle, int length);
   void release(int handle);
   SequenceCache& at(int handle);
@@ -41,6 +43,8 @@ class ChunkedForward {
     int sequence = 0;
     std::vector<int32_t> tokens;
   };
+  /// Throws invalid_argument for no rows, a row without tokens, ids outside the vocabulary, a sequence
+  /// that stands in two rows, and one that would grow beyond kMaxSequenceTokens.
   ChunkedForward(Session& session, std::vector<Row> rows);
 
   bool done() const { return row_ == rows_.size(); }
@@ -48,12 +52,18 @@ class ChunkedForward {
   void step(const std::function<void(size_t row, size_t index, int32_t in_chunk)>& visit);
   const std::vector<Row>& rows() const { return rows_; }
   /// Takes back what this forward has put into the cache.
-  void rewind();
+  void rewind() noexcept;
 
  private:
+  /// Of one row: nobody else touches the sequence before its job is done.
+  struct Place {
+    SequenceCache* cache = nullptr;
+    int start = 0;  ///< its length before this forward
+  };
+
   Session& session_;
   std::vector<Row> rows_;
-  std::vector<int> start_;  ///< cache length of each row before this forward
+  std::vector<Place> places_;
   size_t row_ = 0;
   size_t index_ = 0;
 };
@@ -62,6 +72,9 @@ class ChunkedForward {
 class ForwardJob : public Job {
  public:
   enum class Wanted : int { none, last, all };
+  /// Floats of logits, and of hidden states, that one call gives: 4 GiB, below what a typed array holds
+  /// in any supported version of Node.
+  static constexpr size_t kMaxFloats = size_t(1) << 30;
   struct Result {
     std::vector<float> logits;  ///< [rows, vocab]
     std::vector<float> hidden;  ///< [rows, hidden] or empty
@@ -69,6 +82,8 @@ class ForwardJob : public Job {
   };
   using Done = std::function<void(std::exception_ptr error, Result result)>;
 
+  /// Memory for the result first: throws what ChunkedForward throws, invalid_argument where `wanted` is
+  /// not one for each row or the result beyond kMaxFloats, and std::bad_alloc.
   ForwardJob(Session& session, std::vector<ChunkedForward::Row> rows, std::vector<Wanted> wanted,
              bool want_hidden, Done done);
   Progress advance() override;

@@ -4,7 +4,6 @@
 #include <exception>
 #include <map>
 #include <mutex>
-#include <system_error>
 #include <thread>
 
 #include "engine/error.h"
@@ -63,37 +62,122 @@ std::string shape_text(std::span<const int64_t> shape) {
   return text + "]";
 }
 
+/// Bytes asked of a file at once: an abort waits for no more than this.
+constexpr size_t kReadBytes = size_t(4) << 20;
+
+/// Bytes read for a byte that is wanted, where elements are apart in both directions. Slices of every
+/// second or fourth element need less; what needs more is no checkpoint, or one made to hang its reader.
+constexpr int64_t kMaxSpread = 16;
+
+/// A tensor's bytes, read in pieces between which an abort is seen.
+class TensorReader {
+ public:
+  TensorReader(const File& file, const WeightSource& source, const std::atomic<bool>& cancelled)
+      : file_(file), source_(source), cancelled_(cancelled) {}
+
+  /// `count` neighbouring elements from the one at `first`, counted from the tensor's offset.
+  void read(char* out, int64_t first, int64_t count) const {
+    uint64_t at = source_.offset + uint64_t(first) * size_of(source_.dtype);
+    for (size_t left = size_t(count) * size_of(source_.dtype); left > 0;) {
+      if (cancelled_.load(std::memory_order_relaxed)) {
+        throw Error(ErrorKind::aborted, "Loading was aborted");
+      }
+      const size_t piece = std::min(left, kReadBytes);
+      file_.read(out, piece, at, source_.name);
+      out += piece;
+      at += piece;
+      left -= piece;
+    }
+  }
+  const WeightSource& source() const { return source_; }
+
+ private:
+  const File& file_;
+  const WeightSource& source_;
+  const std::atomic<bool>& cancelled_;
+};
+
+/// Elements of a line of `count`, `stride` apart, with what lies between them.
+int64_t stretch(int64_t count, int64_t stride) { return (count - 1) * stride + 1; }
+
+/// Whether `count` rows of a matrix whose columns are apart are read column by column: where fewer bytes
+/// are read so.
+bool by_columns(const WeightSource& source, int64_t count) {
+  const int64_t cols = source.shape[1];
+  return double(cols) * double(stretch(count, source.strides[0])) <
+         double(count) * double(stretch(cols, source.strides[1]));
+}
+
 /// Copies rows [first, first + count) of a strided matrix to `out`, rows `out_cols` apart, type
 /// unchanged.
-void read_rows(const File& file, const WeightSource& source, int64_t first, int64_t count, char* out,
+void read_rows(const TensorReader& reader, int64_t first, int64_t count, char* out,
                int64_t out_cols, std::vector<char>& scratch) {
+  const WeightSource& source = reader.source();
   const int64_t cols = source.shape[1];
   const int64_t row_stride = source.strides[0];
   const int64_t col_stride = source.strides[1];
   const size_t element = size_of(source.dtype);
-  const auto at = [&](int64_t r, int64_t c) {
-    return source.offset + uint64_t(r * row_stride + c * col_stride) * element;
-  };
   if (col_stride == 1 && row_stride == cols && out_cols == cols) {
-    file.read(out, size_t(count * cols) * element, at(first, 0), source.name);
-    return;
+    return reader.read(out, first * row_stride, count * cols);
   }
   if (col_stride == 1) {
     for (int64_t r = 0; r < count; ++r) {
-      file.read(out + size_t(r * out_cols) * element, size_t(cols) * element, at(first + r, 0),
-                source.name);
+      reader.read(out + size_t(r * out_cols) * element, (first + r) * row_stride, cols);
     }
     return;
   }
-  // Columns are apart: read a column's stretch of these rows and scatter it.
-  const int64_t span = (count - 1) * row_stride + 1;
+  // Elements are apart: read a line's stretch and scatter it, along whichever direction is denser.
+  const bool columns = by_columns(source, count);
+  const int64_t lines = columns ? cols : count;
+  const int64_t length = columns ? count : cols;
+  const int64_t step = columns ? row_stride : col_stride;
+  const int64_t line_step = columns ? col_stride : row_stride;
+  const int64_t out_step = columns ? out_cols : 1;
+  const int64_t out_line_step = columns ? 1 : out_cols;
+  const int64_t span = stretch(length, step);
   scratch.resize(size_t(span) * element);
-  for (int64_t c = 0; c < cols; ++c) {
-    file.read(scratch.data(), size_t(span) * element, at(first, c), source.name);
-    for (int64_t r = 0; r < count; ++r) {
-      std::memcpy(out + size_t(r * out_cols + c) * element,
-                  scratch.data() + size_t(r * row_stride) * element, element);
+  for (int64_t l = 0; l < lines; ++l) {
+    reader.read(scratch.data(), first * row_stride + l * line_step, span);
+    for (int64_t i = 0; i < length; ++i) {
+      std::memcpy(out + size_t(l * out_line_step + i * out_step) * element,
+                  scratch.data() + size_t(i * step) * element, element);
     }
+  }
+}
+
+/// Rows of `source` that are read as one piece.
+int64_t rows_per_piece(const WeightSource& source, int64_t cols) {
+  return std::max<int64_t>(1, int64_t(kPieceBytes / (size_t(cols) * size_of(source.dtype))));
+}
+
+/// Throws a checkpoint error for strides that leave a file's range, or that could only be read by going
+/// over the same bytes again and again. `cols` are those of the matrix; 0 for vectors.
+void check_strides(const WeightSource& source, int64_t cols) {
+  const auto refuse = [&](const std::string& what) {
+    std::string strides;
+    for (const int64_t stride : source.strides) {
+      strides += (strides.empty() ? "" : ", ") + std::to_string(stride);
+    }
+    throw Error::checkpoint("Tensor " + source.name + " has strides [" + strides + "]" + what,
+                            source.file, source.name);
+  };
+  // In elements of at most 8 bytes, so that no position in a file leaves 63 bits.
+  constexpr int64_t kMaxReach = int64_t(1) << 58;
+  int64_t left = kMaxReach;
+  for (size_t d = 0; d < source.shape.size(); ++d) {
+    const int64_t steps = source.shape[d] - 1;
+    const int64_t stride = source.strides[d];
+    if (stride < 0 || (steps > 0 && stride > left / steps)) refuse(", which no file has");
+    left -= steps * stride;
+  }
+  if (source.offset > uint64_t(kMaxReach)) refuse(" and lies beyond the end of any file");
+  if (cols == 0 || source.strides[1] == 1) return;
+  const int64_t count = std::min(source.shape[0], rows_per_piece(source, cols));
+  const bool columns = by_columns(source, count);
+  const int64_t length = columns ? count : source.shape[1];
+  if (stretch(length, source.strides[columns ? 0 : 1]) > kMaxSpread * length) {
+    refuse(": reading it would go over more than " + std::to_string(kMaxSpread) +
+           " times its size. Save it again with tensor.contiguous()");
   }
 }
 
@@ -120,22 +204,20 @@ struct Share {
   int64_t count = 0;
 };
 
-void load_matrix(const File& file, const WeightSource& source, const Target& target,
-                 const Share& share, WeightWriter& writer, const std::atomic<bool>& cancelled) {
+void load_matrix(const TensorReader& reader, const Target& target, const Share& share,
+                 WeightWriter& writer) {
+  const WeightSource& source = reader.source();
   const int64_t cols = target.matrix->cols();
   const size_t row_bytes = size_t(cols) * size_of(source.dtype);
-  const int64_t per_piece = std::max<int64_t>(1, int64_t(kPieceBytes / row_bytes));
+  const int64_t per_piece = rows_per_piece(source, cols);
   std::vector<char> scratch;
   const int64_t end = share.first + share.count;
   for (int64_t r = share.first; r < end; r += per_piece) {
-    if (cancelled.load(std::memory_order_relaxed)) {
-      throw Error(ErrorKind::aborted, "Loading was aborted");
-    }
     const int64_t count = std::min(per_piece, end - r);
     char* piece = writer.reserve(size_t(count) * row_bytes);
     // Columns that the matrix has more than the source are zero, whatever the memory held before.
     if (cols != source.shape[1]) std::memset(piece, 0, size_t(count) * row_bytes);
-    read_rows(file, source, r, count, piece, cols, scratch);
+    read_rows(reader, r, count, piece, cols, scratch);
     writer.store_rows(*target.matrix, target.first + r * target.step, target.step, source.dtype,
                       count);
   }
@@ -143,14 +225,23 @@ void load_matrix(const File& file, const WeightSource& source, const Target& tar
 
 /// Vectors are small: read, converted and uploaded whole. The backend's queue takes one caller at a
 /// time, hence the lock.
-void load_vector(const File& file, const WeightSource& source, const Target& target,
-                 std::mutex& mutex) {
+void load_vector(const TensorReader& reader, const Target& target, std::mutex& mutex) {
+  const WeightSource& source = reader.source();
   const int64_t stride = source.strides[0];
   const size_t element = size_of(source.dtype);
-  std::vector<char> raw(size_t((target.rows - 1) * stride + 1) * element);
-  file.read(raw.data(), raw.size(), source.offset, source.name);
+  // Far apart, elements are read one by one.
+  const bool spread = stride > kMaxSpread;
+  const int64_t step = spread ? 1 : stride;
+  std::vector<char> raw(size_t(stretch(target.rows, step)) * element);
+  if (spread) {
+    for (int64_t i = 0; i < target.rows; ++i) {
+      reader.read(raw.data() + size_t(i) * element, i * stride, 1);
+    }
+  } else {
+    reader.read(raw.data(), 0, stretch(target.rows, step));
+  }
   const auto value = [&](int64_t i) {
-    return to_float(raw.data() + size_t(i * stride) * element, source.dtype);
+    return to_float(raw.data() + size_t(i * step) * element, source.dtype);
   };
   const std::scoped_lock lock(mutex);
   // Interleaved targets (gate and up) share a buffer: read, place, write back.
@@ -159,6 +250,28 @@ void load_vector(const File& file, const WeightSource& source, const Target& tar
   for (int64_t i = 0; i < target.rows; ++i) whole[size_t(target.first + i * target.step)] = value(i);
   target.backend->upload(target.vector->data(), whole.data(), whole.size() * sizeof(float));
 }
+
+/// Threads that are joined however the scope ends.
+class Readers {
+ public:
+  /// As many of `count` as the system gives: those that start, and the caller, read everything.
+  template <class Work>
+  Readers(int count, const Work& work) {
+    try {
+      threads_.reserve(size_t(count));
+      for (int i = 0; i < count; ++i) threads_.emplace_back(work);
+    } catch (...) {
+    }
+  }
+  ~Readers() {
+    for (std::thread& thread : threads_) thread.join();
+  }
+  Readers(const Readers&) = delete;
+  Readers& operator=(const Readers&) = delete;
+
+ private:
+  std::vector<std::thread> threads_;
+};
 
 }  // namespace
 
@@ -289,6 +402,7 @@ void Model::load(std::span<const WeightSource> sources, int threads,
                                   ", but config.json makes it " + shape_text(t.shape()),
                               s.file, s.name);
     }
+    check_strides(s, t.matrix ? t.matrix->cols() : 0);
     const size_t row_bytes = size_t(t.cols) * size_of(s.dtype);
     state.bytes_total += uint64_t(t.rows) * row_bytes;
     const int64_t per_share =
@@ -306,12 +420,12 @@ void Model::load(std::span<const WeightSource> sources, int threads,
   std::atomic<bool> failed{false};
   const auto read_one = [&](const Share& share, Writers& writers) {
     const WeightSource& s = sources[share.source];
-    const File& file = *files.at(s.file);
+    const TensorReader reader(*files.at(s.file), s, cancelled);
     for (const Target& t : targets[share.source]) {
       if (t.matrix) {
-        load_matrix(file, s, t, share, writers.of(*t.backend), cancelled);
+        load_matrix(reader, t, share, writers.of(*t.backend));
       } else {
-        load_vector(file, s, t, mutex);
+        load_vector(reader, t, mutex);
       }
     }
     const std::scoped_lock lock(mutex);
@@ -331,14 +445,10 @@ void Model::load(std::span<const WeightSource> sources, int threads,
       failed = true;
     }
   };
-  std::vector<std::thread> pool;
-  try {
-    for (int i = 1; i < threads; ++i) pool.emplace_back(work);
-  } catch (const std::system_error&) {
-    // No more threads to be had: those that started, and this one, read everything.
+  {
+    const Readers readers(threads - 1, work);
+    work();
   }
-  work();
-  for (auto& thread : pool) thread.join();
   if (failure) std::rethrow_exception(failure);
   synchronize();
 }

@@ -297,6 +297,57 @@ TEST("engine decode: handles are made once") {
   CHECK(blocks_in_use(host.engine, host.session) == 0);
 }
 
+TEST("engine decode: lengths, rows and counts that are none are refused, and change nothing") {
+  const TinyCheckpoint checkpoint;
+  Engine engine;
+  CHECK(!load(engine, checkpoint.config, checkpoint.sources).failed);
+  const auto session = engine.open_session();
+  create(engine, session, {1});
+  const auto tokens = random_tokens(18, 3);
+  CHECK(!forward(engine, session, {{1, tokens}}).failure.failed);
+  // What an action throws, the next job reports.
+  for (const int length : {-1, -5, INT32_MIN}) {
+    engine.post(session, [=](Session& s) { s.truncate(1, length); });
+    const Failure failure = forward(engine, session, {{1, {1}}}).failure;
+    CHECK(failure.is(ErrorKind::invalid_argument));
+    CHECK_THAT(failure.message.find("expected 0 or more") != std::string::npos, failure.message);
+  }
+  engine.post(session, [](Session& s) { s.truncate(1, INT32_MAX); });  // keeps all there are
+  CHECK(cached_tokens(engine, session, 1) == 18);
+  for (const int handle : {0, -1, 7, INT32_MIN}) {
+    engine.post(session, [=](Session& s) { s.truncate(handle, 0); });
+    CHECK(forward(engine, session, {{1, {1}}}).failure.is(ErrorKind::invalid_argument));
+    engine.post(session, [=](Session& s) { s.fork(handle, 9); });
+    CHECK(forward(engine, session, {{1, {1}}}).failure.is(ErrorKind::invalid_argument));
+  }
+  using Rows = std::vector<ChunkedForward::Row>;
+  for (const Rows& rows : {Rows{}, Rows{{1, {}}}, Rows{{1, {-1}}}, Rows{{1, {97}}}, Rows{{5, {1}}},
+                           Rows{{1, {1}}, {1, {2}}}}) {
+    CHECK(forward(engine, session, rows).failure.is(ErrorKind::invalid_argument));
+  }
+  DecodeOptions none;
+  CHECK(decode(engine, session, none).failure.is(ErrorKind::invalid_argument));
+  CHECK(cached_tokens(engine, session, 1) == 18 && blocks_in_use(engine, session) == 1);
+  CHECK(!forward(engine, session, {{1, {1}}}).failure.failed);
+}
+
+TEST("engine decode: more rows than a quadratic check could look at") {
+  const TinyCheckpoint checkpoint;
+  Engine engine;
+  CHECK(!load(engine, checkpoint.config, checkpoint.sources).failed);
+  const auto session = engine.open_session();
+  constexpr int kRows = 100'000;
+  std::vector<ChunkedForward::Row> rows;
+  engine.post(session, [](Session& s) {
+    for (int i = 0; i < kRows; ++i) s.create(i);
+  });
+  for (int i = 0; i < kRows; ++i) rows.push_back({i, {1}});
+  rows.push_back({kRows / 2, {1}});
+  const auto start = std::chrono::steady_clock::now();
+  CHECK(forward(engine, session, rows).failure.is(ErrorKind::invalid_argument));
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
+}
+
 TEST("engine decode: forward gives the logits and hidden states asked for, and takes back a failure") {
   Host host;
   create(host.engine, host.session, {1, 2, 3});

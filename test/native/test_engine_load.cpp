@@ -1,4 +1,8 @@
 // Loading: every way a checkpoint may lie in a file, and what happens when it is not what it says.
+#ifndef _WIN32
+#include <sys/stat.h>
+#endif
+
 #include "engine_support.h"
 
 namespace komt::test {
@@ -210,6 +214,132 @@ void check_unloaded(Engine& engine) {
   const auto session = engine.open_session();
   create(engine, session, {1});
   CHECK(forward(engine, session, {{1, {1, 2}}}).failure.is(ErrorKind::disposed));
+}
+
+/// The source of a layer's tensor.
+WeightSource& source_of(TinyCheckpoint& checkpoint, Slot slot, int layer = 0) {
+  for (WeightSource& source : checkpoint.sources) {
+    if (source.slot == slot && source.layer == layer) return source;
+  }
+  throw std::runtime_error("no such tensor");
+}
+
+TEST("engine load: views that repeat their elements are what they say") {
+  // Strides of 0 against the same values written out.
+  for (const bool rows : {true, false}) {
+    TinyCheckpoint view;
+    TinyCheckpoint written;
+    WeightSource& source = source_of(view, Slot::up);
+    const int64_t cols = source.shape[1];
+    source.strides = rows ? std::vector<int64_t>{0, 1} : std::vector<int64_t>{cols, 0};
+    const WeightSource& plain = source_of(written, Slot::up);
+    std::vector<float> values(size_t(plain.shape[0] * cols));
+    std::fstream file(written.path, std::ios::in | std::ios::out | std::ios::binary);
+    const auto bytes = std::streamsize(values.size() * sizeof(float));
+    file.seekg(std::streamoff(plain.offset));
+    file.read(reinterpret_cast<char*>(values.data()), bytes);
+    for (size_t i = 0; i < values.size(); ++i) {
+      values[i] = values[rows ? i % size_t(cols) : i / size_t(cols) * size_t(cols)];
+    }
+    file.seekp(std::streamoff(plain.offset));
+    file.write(reinterpret_cast<const char*>(values.data()), bytes);
+    file.close();
+    const std::vector<float> expected = logits_of(written);
+    CHECK(expected.size() > 1 && logits_of(view) == expected);
+    CHECK(logits_of(TinyCheckpoint()) != expected);
+  }
+}
+
+TEST("engine load: strides that would be read over and over are refused at once") {
+  struct Wrong {
+    std::vector<int64_t> strides;
+    const char* message;
+  };
+  const Wrong wrong[] = {
+      {{19'000, 1'000}, "tensor.contiguous()"},  // a storage of gigabytes, for 32 columns
+      {{1'000, 19'000}, "tensor.contiguous()"},
+      {{-1, 1}, "which no file has"},
+      {{int64_t(1) << 60, 1}, "which no file has"},
+      {{1, int64_t(1) << 62}, "which no file has"},
+  };
+  for (const Wrong& w : wrong) {
+    TinyCheckpoint checkpoint;
+    source_of(checkpoint, Slot::embed_tokens).strides = w.strides;
+    Engine engine;
+    const Failure failure = load(engine, checkpoint.config, checkpoint.sources);
+    CHECK(failure.is(ErrorKind::checkpoint) && failure.subject == "tensor.0.0");
+    CHECK_THAT(failure.message.find(w.message) != std::string::npos, failure.message);
+  }
+  TinyCheckpoint far;
+  source_of(far, Slot::q).offset = uint64_t(1) << 62;
+  Engine engine;
+  CHECK(load(engine, far.config, far.sources).is(ErrorKind::checkpoint));
+}
+
+TEST("engine load: a vector whose elements are far apart is read one by one") {
+  TinyCheckpoint checkpoint;
+  WeightSource& source = source_of(checkpoint, Slot::final_norm);
+  // The elements 1 MB apart in a file with holes.
+  constexpr int64_t kApart = 250'000;
+  std::fstream file(checkpoint.path, std::ios::in | std::ios::out | std::ios::binary);
+  const uint64_t start = checkpoint.size();
+  for (int64_t i = 0; i < source.shape[0]; ++i) {
+    float value = 0;
+    file.seekg(std::streamoff(source.offset + uint64_t(i) * sizeof(float)));
+    file.read(reinterpret_cast<char*>(&value), sizeof(value));
+    file.seekp(std::streamoff(start + uint64_t(i * kApart) * sizeof(float)));
+    file.write(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+  file.close();
+  source.offset = start;
+  source.strides = {kApart};
+  CHECK(logits_of(checkpoint) == logits_of(TinyCheckpoint()));
+}
+
+#ifndef _WIN32
+TEST("engine load: what is no regular file is refused, not waited for") {
+  TinyCheckpoint checkpoint;
+  const std::string pipe = checkpoint.path + ".pipe";
+  CHECK(mkfifo(pipe.c_str(), 0600) == 0);
+  for (const std::string& path : {pipe, std::string("/dev/zero"), std::string("/tmp")}) {
+    source_of(checkpoint, Slot::q).file = path;
+    Engine engine;
+    const Failure failure = load(engine, checkpoint.config, checkpoint.sources);
+    CHECK(failure.is(ErrorKind::checkpoint) && failure.file == path);
+    CHECK_THAT(failure.message.find("not a regular file") != std::string::npos, failure.message);
+  }
+  std::filesystem::remove(pipe);
+}
+#endif
+
+TEST("engine load: a configuration that no model has") {
+  const TinyCheckpoint checkpoint;
+  const auto refused = [&](const std::function<void(ModelConfig&)>& change) {
+    ModelConfig config = checkpoint.config;
+    change(config);
+    Engine engine;
+    // The sizes are refused before anything is allocated by them.
+    Mailbox<Failure> done;
+    engine.load({config, checkpoint.sources, 1}, cpu_backends(), even_placer(2),
+                [](const LoadProgress&) {},
+                [&](std::exception_ptr error) { done.put(Failure::of(error)); });
+    const Failure failure = done.get();
+    CHECK_THAT(failure.is(ErrorKind::invalid_argument), failure.message);
+  };
+  for (int ModelConfig::*field :
+       {&ModelConfig::hidden_size, &ModelConfig::intermediate_size, &ModelConfig::num_hidden_layers,
+        &ModelConfig::num_attention_heads, &ModelConfig::num_key_value_heads, &ModelConfig::head_dim,
+        &ModelConfig::vocab_size, &ModelConfig::max_position_embeddings}) {
+    for (const int value : {0, -1, INT32_MIN, INT32_MAX}) {
+      refused([&](ModelConfig& c) { c.*field = value; });
+    }
+  }
+  refused([](ModelConfig& c) { c.cache_tokens = -1; });
+  refused([](ModelConfig& c) { c.num_hidden_layers = 3; });  // two are placed
+  refused([](ModelConfig& c) { c.num_key_value_heads = 3; });
+  refused([](ModelConfig& c) { c.rms_norm_eps = kNaN; });
+  refused([](ModelConfig& c) { c.rope.inv_freq.pop_back(); });
+  refused([](ModelConfig& c) { c.sliding_window = {-1}; });
 }
 
 TEST("engine load: a wrong shape is named") {

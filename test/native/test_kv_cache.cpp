@@ -192,6 +192,23 @@ TEST("kv cache: a copy that fails takes no page") {
   CHECK(pages->blocks_in_use() == 0);
 }
 
+TEST("kv cache: a sequence longer than any is refused, and stays what it was") {
+  Pages pages(4);
+  SequenceCache sequence;
+  const int values[] = {1, 2, 3};
+  pages.append(sequence, values);
+  for (const int count : {kMaxSequenceTokens - 2, INT32_MAX}) {
+    ErrorKind kind = ErrorKind::internal;
+    try {
+      pages->extend(sequence, count);
+    } catch (const Error& e) {
+      kind = e.kind();
+    }
+    CHECK(kind == ErrorKind::invalid_argument && sequence.length == 3);
+  }
+  CHECK(pages.grown == 1 && pages->blocks_in_use() == 1);
+}
+
 TEST("kv cache: random operations, against sequences that share nothing") {
   for (uint32_t seed = 0; seed < 8; ++seed) {
     Random random(seed);

@@ -1,6 +1,5 @@
 #include "backends/cpu/thread_pool.h"
 
-#include <system_error>
 #include <utility>
 
 #if defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
@@ -31,8 +30,8 @@ ThreadPool::ThreadPool(int threads) {
   workers_.reserve(size_t(threads > 1 ? threads - 1 : 0));
   try {
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
-  } catch (const std::system_error&) {
-    // The system has no more threads to give: the ones there are do the work.
+  } catch (...) {
+    // The system has no more threads, or memory for them, to give: the ones there are do the work.
   }
 }
 

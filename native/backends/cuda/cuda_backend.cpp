@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 #include <set>
 
 #include "attention/attention.h"
@@ -28,7 +29,7 @@ static_assert(kernels::kPageTokens == kKvBlockTokens, "the kernels' pages are th
 
 class CudaGraph : public Graph {
  public:
-  /// Takes `graph`.
+  /// Takes `graph`, whatever happens.
   CudaGraph(int device, cudaGraph_t graph, cudaStream_t stream) : device_(device), stream_(stream) {
     const cudaError_t error = cudaGraphInstantiate(&executable_, graph, 0);
     (void)cudaGraphDestroy(graph);
@@ -290,7 +291,12 @@ class CudaBackend : public Backend {
       throw;
     }
     check(cudaStreamEndCapture(stream_.get(), &graph), "Graph capture");
-    return std::make_unique<CudaGraph>(device_, graph, stream_.get());
+    try {
+      return std::make_unique<CudaGraph>(device_, graph, stream_.get());
+    } catch (const std::bad_alloc&) {
+      (void)cudaGraphDestroy(graph);  // nobody has taken it
+      throw;
+    }
   }
 
   void copy_blocks(const KvLayer& kv, std::span<const int32_t> pairs) override {

@@ -95,6 +95,14 @@ std::unique_ptr<PinnedBuffer> PinnedPool::take(size_t bytes) {
   return std::make_unique<PinnedBuffer>(std::max<size_t>(bytes, 4096));
 }
 
+void PinnedPool::give_back(std::unique_ptr<PinnedBuffer> buffer) noexcept {
+  try {
+    idle_.push_back(std::move(buffer));
+  } catch (...) {
+    // No memory for the list: then it is freed.
+  }
+}
+
 DeviceBuffer::DeviceBuffer(int device, size_t bytes, const char* purpose)
     : Buffer(nullptr, bytes), device_(device) {
   const DeviceScope scope(device);

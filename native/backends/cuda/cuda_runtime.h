@@ -80,7 +80,7 @@ class PinnedBuffer {
 class PinnedPool {
  public:
   std::unique_ptr<PinnedBuffer> take(size_t bytes);
-  void give_back(std::unique_ptr<PinnedBuffer> buffer) { idle_.push_back(std::move(buffer)); }
+  void give_back(std::unique_ptr<PinnedBuffer> buffer) noexcept;
 
  private:
   std::vector<std::unique_ptr<PinnedBuffer>> idle_;

@@ -11,7 +11,12 @@ namespace komt::cuda {
 CudaReadback::CudaReadback(PinnedPool& pool, const void* source, size_t bytes, cudaStream_t stream)
     : pool_(pool), buffer_(pool.take(bytes)) {
   check(cudaMemcpyAsync(buffer_->data(), source, bytes, cudaMemcpyDeviceToHost, stream), "Download");
-  done_.record(stream);
+  try {
+    done_.record(stream);
+  } catch (...) {
+    (void)cudaStreamSynchronize(stream);  // the bytes are on their way to memory that goes now
+    throw;
+  }
 }
 
 CudaReadback::~CudaReadback() {
