@@ -89,7 +89,10 @@ export interface DecodeRequest {
   signal?: AbortSignal;
 }
 
-/** Sequences and their cache on one engine. All methods but dispose throw DisposedError after dispose. */
+/**
+ * Sequences and their cache on one engine. All methods but dispose throw DisposedError after dispose. A
+ * sequence is in one call at a time: while forward or decode run on it, it can only be released.
+ */
 export interface EngineSession {
   readonly vocab_size: number;
   readonly hidden_size: number;

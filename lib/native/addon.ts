@@ -1,6 +1,6 @@
 /**
  * The addon's raw interface, as native/addon/engine_object.cpp implements it. Everything here is
- * internal: types are carried across, nothing is validated, nothing is worded.
+ * internal: it throws errors of its own (`kind`) for values out of range; lib/native words them first.
  */
 
 import type { NativeSampling } from '../engine.js';

@@ -26,6 +26,7 @@ const READER_THREADS = 4;
 /** A loaded model on its own native thread. The garbage collector stops it; `dispose` does so now. */
 export class Engine {
   #native: NativeEngine | null;
+  #released: Promise<void> | null = null;
   readonly config: NativeModelConfig;
 
   private constructor(native: NativeEngine, config: NativeModelConfig) {
@@ -39,8 +40,19 @@ export class Engine {
     throwIfAborted(signal);
     const emulated = placement.some((p) => p.device.startsWith('cuda-emulated'));
     const addon = loadAddon(emulated ? 'komt_emulated' : 'komt');
-    const native = new addon.Engine();
+    const native = guard(() => new addon.Engine());
     const abort = () => native.cancelLoad();
+    // A throw in the user's code ends the load; what it threw is what the caller gets.
+    let failure: { error: unknown } | null = null;
+    const report = (loaded: number, total: number, name: string) => {
+      if (failure) return;
+      try {
+        onProgress?.(loaded, total, name);
+      } catch (error) {
+        failure = { error };
+        abort();
+      }
+    };
     signal?.addEventListener('abort', abort, { once: true });
     try {
       await new Promise<void>((resolve, reject) => {
@@ -50,8 +62,12 @@ export class Engine {
             sources,
             placement,
             { threads, readerThreads: READER_THREADS },
-            (loaded, total, name) => onProgress?.(loaded, total, name),
-            (error) => (error ? reject(toKomtError(error, signal)) : resolve()),
+            report,
+            (error) => {
+              if (failure) reject(failure.error);
+              else if (error) reject(toKomtError(error, signal));
+              else resolve();
+            },
           ),
         );
       });
@@ -75,10 +91,14 @@ export class Engine {
     return this.#native === null;
   }
 
-  /** Ends running calls with DisposedError and resolves when all memory is given back. */
-  async dispose(): Promise<void> {
+  /**
+   * Ends running calls with DisposedError and resolves when all memory is given back; so does every
+   * later call.
+   */
+  dispose(): Promise<void> {
     const native = this.#native;
     this.#native = null;
-    if (native) await new Promise<void>((resolve) => native.dispose(() => resolve()));
+    if (native) this.#released = new Promise((resolve) => native.dispose(() => resolve()));
+    return this.#released as Promise<void>;
   }
 }

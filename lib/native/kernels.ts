@@ -1,6 +1,6 @@
 /**
- * The raw interface of native/addon/kernels: types are carried across, nothing is validated. Each
- * function enqueues on the device's stream and returns.
+ * The raw interface of native/addon/kernels: numbers and sizes are checked there, and
+ * worded in lib/kernels first. Each function enqueues on the device's stream and returns.
  */
 
 /** Element types of a device tensor. */

@@ -2,6 +2,7 @@
 
 #include "backends/registry.h"
 #include "engine_object.h"
+#include "guarded.h"
 
 #ifdef KOMT_WITH_CUDA
 #include "kernels/kernels.h"
@@ -36,17 +37,19 @@ Napi::Value build_info(const Napi::CallbackInfo& info) {
 
 Napi::Value devices(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  auto array = Napi::Array::New(env);
-  for (const DeviceInfo& device : list_devices()) {
-    auto object = Napi::Object::New(env);
-    object.Set("name", device.name);
-    object.Set("description", device.description);
-    object.Set("memoryTotal", double(device.memory_total));
-    object.Set("memoryFree", double(device.memory_free));
-    object.Set("features", strings(env, device.features));
-    array.Set(array.Length(), object);
-  }
-  return array;
+  return guarded(env, [&]() -> Napi::Value {
+    auto array = Napi::Array::New(env);
+    for (const DeviceInfo& device : list_devices()) {
+      auto object = Napi::Object::New(env);
+      object.Set("name", device.name);
+      object.Set("description", device.description);
+      object.Set("memoryTotal", double(device.memory_total));
+      object.Set("memoryFree", double(device.memory_free));
+      object.Set("features", strings(env, device.features));
+      array.Set(array.Length(), object);
+    }
+    return array;
+  });
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "backends/registry.h"
 #include "engine/decode.h"
 #include "engine/engine.h"
 
@@ -15,24 +14,29 @@ namespace komt::addon {
 /// makes a class of the library from.
 Napi::Value to_js_error(Napi::Env env, std::exception_ptr error);
 
+/// A Float32Array. Larger ones take the vector's memory over instead of copying it on the JavaScript
+/// thread, which a prompt's logits would hold up for long.
+Napi::Value to_float_array(Napi::Env env, std::vector<float> values);
+
 /// One run of layers on one device.
 struct PlacementRequest {
   std::string device;
   int layers = 0;
 };
 
-// The readers below throw komt::Error (invalid_argument) naming the field. Objects come from
-// lib/native, which has validated what users pass; what is checked here are types.
-ModelConfig read_config(Napi::Object object);
-std::vector<WeightSource> read_sources(Napi::Array array);
-std::vector<PlacementRequest> read_placement(Napi::Array array);
-DecodeOptions read_decode(Napi::Object object);
+// The readers below throw komt::Error (invalid_argument) naming the field. They check types and ranges;
+// how the fields fit together is checked by the engine.
+ModelConfig read_config(const Napi::Value& value);
+std::vector<WeightSource> read_sources(const Napi::Value& value);
+std::vector<PlacementRequest> read_placement(const Napi::Value& value);
+DecodeOptions read_decode(const Napi::Value& value);
 
-/// An int32 typed array, by value.
-std::vector<int32_t> read_ints(const Napi::Value& value, const char* name);
-int read_int(Napi::Object object, const char* name);
-double read_number(Napi::Object object, const char* name);
-bool read_bool(Napi::Object object, const char* name);
-std::string read_string(Napi::Object object, const char* name);
+/// Rows of a forward: three Int32Arrays with an entry a row, and all rows' tokens behind each other.
+struct ForwardRequest {
+  std::vector<ChunkedForward::Row> rows;
+  std::vector<ForwardJob::Wanted> wanted;
+};
+ForwardRequest read_forward(const Napi::Value& sequences, const Napi::Value& lengths,
+                            const Napi::Value& tokens, const Napi::Value& wanted);
 
 }  // namespace komt::addon
