@@ -1,9 +1,34 @@
 import { DisposedError, invalidArgument } from '../errors.js';
 import { guard } from '../native/errors.js';
 import type { DType, HostArray, NativeTensor } from '../native/kernels.js';
-import type { Device } from './device.js';
+import { Device } from './device.js';
 
+/** Far beyond any device; bytes stay exact. The same limit stands in native/addon/kernels. */
+const MAX_ELEMENTS = 2 ** 51;
 const DTYPES: readonly string[] = ['float16', 'bfloat16', 'float32', 'int32', 'uint8'];
+
+/** Number of elements; what is no shape is refused. */
+function sizeOf(dims: readonly number[]): number {
+  if (!Array.isArray(dims)) throw invalidArgument('dims', 'an array of integers', dims);
+  let size = 1;
+  for (const d of dims) {
+    if (!Number.isInteger(d) || d < 0) throw invalidArgument('dims', 'non-negative integers', d);
+    size *= d;
+  }
+  if (!(size < MAX_ELEMENTS)) {
+    throw invalidArgument('dims', 'a number of elements below 2^51', `[${dims.join(', ')}]`);
+  }
+  return size;
+}
+
+/** What host values may be: an array or a typed array whose buffer is still its own. */
+function requireValues(values: unknown): ArrayLike<number> {
+  const list = values as ArrayLike<number> | null;
+  if (typeof list !== 'object' || list === null || !Number.isInteger(list.length)) {
+    throw invalidArgument('values', 'an array of numbers', values);
+  }
+  return list;
+}
 
 function hostArray(dtype: DType, size: number): HostArray {
   if (dtype === 'int32') return new Int32Array(size);
@@ -31,13 +56,8 @@ export class DeviceTensor {
   constructor(device: Device, dtype: DType, dims: readonly number[]) {
     if (!DTYPES.includes(dtype))
       throw invalidArgument('dtype', `one of ${DTYPES.join(', ')}`, dtype);
-    for (const d of dims) {
-      if (!Number.isInteger(d) || d < 0) throw invalidArgument('dims', 'non-negative integers', d);
-    }
-    const size = dims.reduce((a, b) => a * b, 1);
-    if (!Number.isSafeInteger(size * 4)) {
-      throw invalidArgument('dims', 'a number of elements below 2^51', `[${dims.join(', ')}]`);
-    }
+    if (!(device instanceof Device)) throw invalidArgument('device', 'a Device', device);
+    const size = sizeOf(dims);
     this.device = device;
     this.dtype = dtype;
     this.dims = [...dims];
@@ -53,11 +73,11 @@ export class DeviceTensor {
   static fromArray(
     device: Device,
     values: ArrayLike<number>,
-    dims: readonly number[] = [values.length],
+    dims: readonly number[] = [requireValues(values).length],
     dtype: DType = 'float32',
   ): DeviceTensor {
-    const size = dims.reduce((a, b) => a * b, 1);
-    if (values.length !== size) {
+    const size = sizeOf(dims);
+    if (requireValues(values).length !== size) {
       throw invalidArgument('values', `${size} elements for [${dims.join(', ')}]`, values.length);
     }
     const tensor = new DeviceTensor(device, dtype, dims);
@@ -84,6 +104,7 @@ export class DeviceTensor {
 
   /** Overwrites the elements from `offset` on. Waits for kernels enqueued before, and for the copy. */
   write(values: ArrayLike<number>, offset = 0): void {
+    requireValues(values);
     if (!Number.isInteger(offset) || offset < 0 || offset + values.length > this.size) {
       throw invalidArgument('offset', `room for ${values.length} of ${this.size} elements`, offset);
     }
@@ -98,6 +119,7 @@ export class DeviceTensor {
 
   /** Replaces the contents by those of a tensor of the same type and dims; a kernel like any other. */
   copyFrom(source: DeviceTensor): void {
+    if (!(source instanceof DeviceTensor)) throw invalidArgument('source', 'a tensor', source);
     const same = source.dtype === this.dtype && `${source.dims}` === `${this.dims}`;
     if (!same || source.device !== this.device) {
       throw invalidArgument('source', `a tensor like ${this} on ${this.device.name}`, `${source}`);
@@ -116,7 +138,8 @@ export class DeviceTensor {
 
   /** Gives the memory back, after the kernels that still use it. Any further use throws DisposedError. */
   dispose(): void {
-    if (!this.device.disposed) this.#native?.dispose();
+    const native = this.#native;
+    if (native && !this.device.disposed) guard(() => native.dispose());
     this.#native = null;
   }
 

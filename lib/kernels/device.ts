@@ -3,6 +3,9 @@ import { guard } from '../native/errors.js';
 import type { DeviceProperties, NativeDevice, NativeKernels } from '../native/kernels.js';
 import { loadAddon } from '../native/load.js';
 
+/** Of a measurement, which the caller waits for. The same limit stands in native/addon/kernels. */
+const MAX_REPEATS = 1_000_000;
+
 export interface MeasureOptions {
   /** Launches recorded one behind the other into the graph that is timed. Default 20. */
   launches?: number;
@@ -62,10 +65,11 @@ export class Device {
    *   recording. It may not read tensors or make new ones; pass `output` to the kernels.
    */
   measure(enqueue: (i: number) => void, options: MeasureOptions = {}): number {
+    if (typeof enqueue !== 'function') throw invalidArgument('enqueue', 'a function', enqueue);
     const { launches = 20, repeats = 11 } = options;
     for (const [name, value] of Object.entries({ launches, repeats })) {
-      if (!Number.isInteger(value) || value < 1) {
-        throw invalidArgument(name, 'a positive integer', value);
+      if (!Number.isInteger(value) || value < 1 || value > MAX_REPEATS) {
+        throw invalidArgument(name, `an integer from 1 to ${MAX_REPEATS}`, value);
       }
     }
     enqueue(0);
@@ -79,7 +83,8 @@ export class Device {
 
   /** Waits for the stream and frees all tensors of this object. */
   dispose(): void {
-    this.#native?.dispose();
+    const native = this.#native;
+    if (native) guard(() => native.dispose());
     this.#native = null;
   }
 

@@ -15,7 +15,7 @@ export interface SampleOptions {
   top_p?: number;
   /** 0 to 1. Default 0: off. */
   min_p?: number;
-  /** 0 to 1. Default 1: off. */
+  /** Above 0, to 1. Default 1: off. */
   typical_p?: number;
   /** Positive; other than 1 it needs `seen`. Default 1: off. */
   repetition_penalty?: number;
@@ -90,7 +90,12 @@ export function sample(logits: DeviceTensor, options: SampleOptions = {}): Sampl
     topK: requireInteger('top_k', options.top_k ?? 0, 0),
     topP: portion('top_p', 1),
     minP: portion('min_p', 0),
-    typicalP: portion('typical_p', 1),
+    typicalP: requireNumber(
+      'typical_p',
+      options.typical_p ?? 1,
+      'a number above 0, to 1',
+      (x) => x > 0 && x <= 1,
+    ),
     repetitionPenalty,
   };
   const tokens = outputTensor(options.output, 'int32', [rows], device);

@@ -26,6 +26,12 @@ void Context::require_alive() const {
   if (!stream_) throw Error(ErrorKind::disposed, "The device was disposed");
 }
 
+void Context::require_no_recording() const {
+  if (!recording_) return;
+  throw Error(ErrorKind::invalid_argument,
+              "Nothing is disposed, and nothing else recorded, while launches are measured");
+}
+
 void Context::dispose() {
   if (!stream_) return;
   // Whatever a kernel did wrong has been, or will be, reported by a call that asks for a result.

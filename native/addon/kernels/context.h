@@ -8,6 +8,7 @@
 namespace komt::addon::kernels {
 
 class Allocation;
+class Recording;
 
 /// What the tensors of one device object share: the stream that everything is enqueued on and the
 /// memory that kernels need beside their arguments. JavaScript thread only.
@@ -23,6 +24,9 @@ class Context {
 
   /// Throws `disposed` after dispose().
   void require_alive() const;
+  /// Throws `invalid_argument` while launches are being recorded: the graph that comes of it refers to
+  /// memory that must not go meanwhile.
+  void require_no_recording() const;
   /// Waits for the device, then frees every allocation, the scratch memory and the stream.
   void dispose();
 
@@ -36,9 +40,11 @@ class Context {
 
  private:
   friend class Allocation;
+  friend class Recording;
   void reserve(std::unique_ptr<cuda::DeviceBuffer>& buffer, size_t bytes, bool zero);
 
   int device_;
+  bool recording_ = false;
   std::unique_ptr<cuda::Stream> stream_;
   std::unique_ptr<cuda::DeviceBuffer> scratch_;
   std::unique_ptr<cuda::DeviceBuffer> tickets_;

@@ -1,9 +1,19 @@
 #include "kernels/device_object.h"
 
+#include "arguments.h"
 #include "guarded.h"
 #include "kernels/timing.h"
 
 namespace komt::addon::kernels {
+
+namespace {
+
+/// Of a measurement, which the JavaScript thread waits for.
+constexpr int64_t kMaxRepeats = 1'000'000;
+
+constexpr napi_type_tag kTag = {0x6b6f6d745f646576, 0x6963655f6f626a31};
+
+}  // namespace
 
 Napi::Function DeviceObject::define(Napi::Env env) {
   return DefineClass(env, "KernelDevice",
@@ -18,8 +28,17 @@ Napi::Function DeviceObject::define(Napi::Env env) {
 DeviceObject::DeviceObject(const Napi::CallbackInfo& info)
     : Napi::ObjectWrap<DeviceObject>(info),
       context_(guarded(info.Env(), [&] {
-        return std::make_shared<Context>(info[0].As<Napi::Number>().Int32Value());
-      })) {}
+        return std::make_shared<Context>(int(integer_of(info[0], "device", 0, INT32_MAX)));
+      })) {
+  info.This().As<Napi::Object>().TypeTag(&kTag);
+}
+
+DeviceObject& DeviceObject::of(const Napi::Value& value) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kTag)) {
+    invalid("device", "a device", value);
+  }
+  return *Unwrap(value.As<Napi::Object>());
+}
 
 Napi::Value DeviceObject::properties(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
@@ -47,9 +66,9 @@ Napi::Value DeviceObject::synchronize(const Napi::CallbackInfo& info) {
 // measure(enqueue, repeats): Float64Array of microseconds
 Napi::Value DeviceObject::measure(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto enqueue = info[0].As<Napi::Function>();
+    const auto enqueue = function_of(info[0], "enqueue");
+    const int repeats = int(integer_of(info[1], "repeats", 1, kMaxRepeats));
     const Recording recording(*context_, [&] { enqueue.Call({}); });
-    const int repeats = info[1].As<Napi::Number>().Int32Value();
     auto times = Napi::Float64Array::New(info.Env(), size_t(repeats));
     for (int i = 0; i < repeats; ++i) times[size_t(i)] = recording.replay();
     return times;
@@ -57,8 +76,11 @@ Napi::Value DeviceObject::measure(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value DeviceObject::dispose(const Napi::CallbackInfo& info) {
-  context_->dispose();
-  return info.Env().Undefined();
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    context_->require_no_recording();
+    context_->dispose();
+    return info.Env().Undefined();
+  });
 }
 
 }  // namespace komt::addon::kernels

@@ -13,6 +13,9 @@ class DeviceObject : public Napi::ObjectWrap<DeviceObject> {
   static Napi::Function define(Napi::Env env);
   explicit DeviceObject(const Napi::CallbackInfo& info);
 
+  /// Throws `invalid_argument` for what is no device of this addon.
+  static DeviceObject& of(const Napi::Value& value);
+
   const std::shared_ptr<Context>& context() const { return context_; }
 
  private:

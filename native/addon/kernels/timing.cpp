@@ -36,11 +36,16 @@ class Capture {
 
 Recording::Recording(Context& context, const std::function<void()>& enqueue) : context_(context) {
   context.require_alive();
+  context.require_no_recording();
   const cuda::DeviceScope scope(context.device());
+  struct Mark {
+    explicit Mark(bool& flag) : flag(flag) { flag = true; }
+    ~Mark() { flag = false; }
+    bool& flag;
+  } const mark(context.recording_);
   try {
     Capture capture(context.stream());
     enqueue();
-    context.require_alive();
     check(cudaGraphInstantiate(&executable_, capture.end(), 0), "cudaGraphInstantiate");
     check(cudaEventCreate(&start_), "cudaEventCreate");
     check(cudaEventCreate(&stop_), "cudaEventCreate");
