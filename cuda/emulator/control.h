@@ -81,6 +81,11 @@ void set_compute_capability(int device, int major, int minor);
 // with it, until cudaDeviceReset() or poison_device(device, cudaSuccess).
 void poison_device(int device, cudaError_t error);
 
+// The `call`-th call of the runtime API from now on fails with `error` and does nothing, but waits where
+// it would wait; 0: none does. Counted are the calls that can fail by themselves: all but those that give
+// something back. Returns how many there were since the last injection.
+std::uint64_t inject_fault(std::uint64_t call, cudaError_t error);
+
 // OS threads that run blocks of one grid at the same time (initially the machine's, at most 8;
 // KOMT_EMULATOR_THREADS). Always 1 in the race build.
 void set_worker_threads(int count);

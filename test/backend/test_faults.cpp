@@ -45,8 +45,8 @@ TEST("cuda: however a checkpoint is stored, the model is the same") {
 TEST("cuda: float32 is refused, and so is a device that is not there") {
   if (!have_devices(1)) return;
   const TinyCheckpoint checkpoint;
-  Engine engine;
   const auto failure_of = [&](int device, DType dtype) {
+    Engine engine;
     return load(engine, checkpoint.config, checkpoint.sources, [=] {
       std::vector<std::unique_ptr<Backend>> backends;
       backends.push_back(create_cuda_backend(device, dtype));
@@ -78,6 +78,74 @@ TEST("cuda: scores that are no numbers end the job, not the device") {
 }
 
 #ifdef KOMT_CUDA_EMULATED
+
+/// One run of everything: load, forward, fork, decode with a recorded graph, dispose. Stops at the first
+/// failure; the tokens, or none.
+std::vector<int32_t> all_of_it(const TinyCheckpoint& checkpoint, std::vector<Failure>& failures) {
+  Engine engine;
+  const auto ends = [&](const Failure& failure) {
+    if (failure.failed) failures.push_back(failure);
+    return failure.failed;
+  };
+  if (ends(load(engine, checkpoint.config, checkpoint.sources, cuda_backends(), 1))) return {};
+  const auto session = engine.open_session();
+  create(engine, session, {1});
+  if (ends(forward(engine, session, {{1, random_tokens(70, 3)}}).failure)) return {};
+  // The fork shares a half-filled page, which the decode has to copy.
+  engine.post(session, [](Session& s) { s.fork(1, 2); });
+  DecodeOptions options;
+  options.rows = {row_of(1, {3}, 5), row_of(2, {4, 5}, 3)};
+  options.sampling = lively_sampling();
+  options.logprobs = true;
+  const Decoded decoded = decode(engine, session, options);
+  if (ends(decoded.failure)) return {};
+  std::vector<int32_t> tokens = decoded.tokens[0];
+  tokens.insert(tokens.end(), decoded.tokens[1].begin(), decoded.tokens[1].end());
+  return tokens;
+}
+
+TEST("cuda: any call of the runtime may fail; nothing is lost, and the next model works") {
+  if (!have_devices(1)) return;
+  ModelConfig config = Loaded::cuda_config();
+  config.num_hidden_layers = 1;
+  config.cache_tokens = 256;
+  const TinyCheckpoint checkpoint(config);
+  std::vector<Failure> failures;
+  const std::vector<int32_t> expected = all_of_it(checkpoint, failures);
+  CHECK(failures.empty() && expected.size() == 8);
+  const size_t before = free_memory(0);
+  uint64_t injected = 0;
+  uint64_t reported = 0;
+  for (const cudaError_t error : {cudaErrorMemoryAllocation, cudaErrorUnknown}) {
+    for (uint64_t n = 1;; ++n) {
+      failures.clear();
+      emulator::inject_fault(n, error);
+      const std::vector<int32_t> tokens = all_of_it(checkpoint, failures);
+      const uint64_t calls = emulator::inject_fault(0, cudaSuccess);
+      if (calls < n) break;
+      ++injected;
+      const std::string where = "at call " + std::to_string(n) + " of " + std::to_string(calls);
+      if (!failures.empty()) {
+        ++reported;
+        const ErrorKind expected_kind = error == cudaErrorMemoryAllocation
+                                            ? ErrorKind::out_of_memory
+                                            : ErrorKind::device;
+        // A count of devices that cannot be had is an absent device, whatever the reason.
+        CHECK_THAT(failures[0].is(expected_kind) || failures[0].is(ErrorKind::device),
+                   where + ": " + failures[0].message);
+      } else {
+        CHECK_THAT(tokens == expected, where + ": other tokens");
+      }
+      CHECK_THAT(free_memory(0) == before, where + ": device memory is lost");
+      for (const emulator::Report& report : emulator::take_reports()) {
+        CHECK_THAT(false, where + ": " + report.kernel + ": " + report.message);
+      }
+    }
+  }
+  CHECK(reported > 0);
+  std::printf("faults injected: %llu (CUDA call), %llu reported, the rest done without\n",
+              static_cast<unsigned long long>(injected), static_cast<unsigned long long>(reported));
+}
 
 TEST("cuda: out of memory says how much, frees what it took, and the next call works") {
   if (!have_devices(1)) return;

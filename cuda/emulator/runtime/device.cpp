@@ -7,6 +7,7 @@
 
 #include "emulator/control.h"
 #include "emulator/runtime/report.h"
+#include "emulator/runtime/settings.h"
 #include "emulator/runtime/shared_memory.h"
 #include "emulator/runtime/stream.h"
 #include "emulator/runtime_api.h"
@@ -124,22 +125,26 @@ bool is_device(int index) { return index >= 0 && index < device_count(); }
 }  // namespace
 
 cudaError_t cudaGetDeviceCount(int* count) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   *count = device_count();
   return cudaSuccess;
 }
 
 cudaError_t cudaSetDevice(int index) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (!is_device(index)) return remember(cudaErrorInvalidDevice);
   set_current_device_index(index);
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDevice(int* index) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   *index = current_device_index();
   return cudaSuccess;
 }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (!is_device(index)) return remember(cudaErrorInvalidDevice);
   *properties = {};
   std::snprintf(properties->name, sizeof(properties->name), "komt CUDA emulator %d", index);
@@ -166,6 +171,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int index) {
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int index) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (!is_device(index)) return remember(cudaErrorInvalidDevice);
   switch (attribute) {
     case cudaDevAttrMaxThreadsPerBlock: *value = 1024; return cudaSuccess;
@@ -199,12 +205,14 @@ cudaError_t cudaDeviceReset() {
 }
 
 cudaError_t cudaDeviceCanAccessPeer(int* can_access, int index, int peer) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (!is_device(index) || !is_device(peer)) return remember(cudaErrorInvalidDevice);
   *can_access = index != peer && peer_access_possible();
   return cudaSuccess;
 }
 
 cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (flags != 0) return remember(cudaErrorInvalidValue);
   if (!is_device(peer) || peer == current_device_index()) return remember(cudaErrorInvalidDevice);
   if (!peer_access_possible()) return remember(cudaErrorPeerAccessUnsupported);

@@ -33,6 +33,7 @@ cudaError_t Capture::add(const StreamPointer& stream, Operation operation) {
 using namespace komt::emulator;
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   StreamLock lock;
   const StreamPointer stream = lock.find(handle);
   if (!stream) return remember(cudaErrorInvalidResourceHandle);
@@ -56,6 +57,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
     branch->capture = nullptr;
     is_joined &= branch == stream || state.joined >= state.end;
   }
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (capture->is_invalid) return remember(cudaErrorStreamCaptureInvalidated);
   if (!is_joined) return remember(cudaErrorStreamCaptureUnjoined);
   *graph = new CUgraph_st{std::move(capture->operations)};
@@ -64,6 +66,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                  unsigned long long) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (graph == nullptr) return remember(cudaErrorInvalidValue);
   *executable = new CUgraphExec_st{graph->operations};
   return cudaSuccess;
@@ -93,10 +96,12 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t executable, cudaGraph_t graph,
 }
 
 cudaError_t cudaGraphUpload(cudaGraphExec_t executable, cudaStream_t) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   return executable == nullptr ? remember(cudaErrorInvalidValue) : cudaSuccess;
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t handle) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (executable == nullptr) return remember(cudaErrorInvalidValue);
   StreamLock lock;
   const StreamPointer stream = lock.find(handle);

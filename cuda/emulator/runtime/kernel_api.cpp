@@ -70,6 +70,7 @@ void KernelWork::set_arguments(const unsigned char* arguments, std::size_t bytes
 
 cudaError_t enqueue_kernel(const cudaLaunchConfig_t& config, const void* kernel, KernelEntry entry,
                            const unsigned char* arguments, std::size_t argument_bytes) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   StreamLock lock;
   const StreamPointer stream = lock.find(config.stream);
   if (!stream) return remember(cudaErrorInvalidResourceHandle);
@@ -113,6 +114,7 @@ std::uint64_t kernel_attribute_queries() { return attribute_queries; }
 using namespace komt::emulator;
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   const int device = current_device_index();
   if (attribute == cudaFuncAttributeMaxDynamicSharedMemorySize) {
     if (value < 0 || static_cast<std::size_t>(value) > kMaxBlockShared) {
@@ -134,6 +136,7 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
 }
 
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* kernel) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   ++attribute_queries;
   const KernelSettings settings = kernel_table().get(kernel, current_device_index());
   *attributes = {};

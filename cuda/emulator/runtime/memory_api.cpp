@@ -3,6 +3,7 @@
 
 #include "emulator/runtime/device.h"
 #include "emulator/runtime/memory_window.h"
+#include "emulator/runtime/settings.h"
 #include "emulator/runtime/stream.h"
 #include "emulator/runtime/transfer.h"
 #include "emulator/runtime/watchdog.h"
@@ -20,6 +21,7 @@ cudaError_t allocate(void** pointer, std::size_t bytes, int index) {
 }
 
 cudaError_t copy(CopyWork work, cudaMemcpyKind kind, cudaStream_t handle, bool is_synchronous) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   StreamLock lock;
   const StreamPointer stream = lock.find(handle);
   if (!stream) return remember(cudaErrorInvalidResourceHandle);
@@ -56,6 +58,7 @@ CopyWork dense_copy(void* destination, const void* source, std::size_t bytes) {
 
 cudaError_t set(void* pointer, int value, std::size_t bytes, cudaStream_t handle,
                 bool is_synchronous) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   StreamLock lock;
   const StreamPointer stream = lock.find(handle);
   if (!stream) return remember(cudaErrorInvalidResourceHandle);
@@ -72,6 +75,7 @@ cudaError_t set(void* pointer, int value, std::size_t bytes, cudaStream_t handle
 }  // namespace
 
 cudaError_t cudaMalloc(void** pointer, std::size_t bytes) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   StreamLock lock;
   const int index = current_device_index();
   if (const cudaError_t error = device_error(index)) return error;
@@ -96,6 +100,7 @@ cudaError_t cudaFree(void* pointer) {
 }
 
 cudaError_t cudaMallocAsync(void** pointer, std::size_t bytes, cudaStream_t handle) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   StreamLock lock;
   const StreamPointer stream = lock.find(handle);
   if (!stream) return remember(cudaErrorInvalidResourceHandle);
@@ -122,6 +127,7 @@ cudaError_t cudaFreeAsync(void* pointer, cudaStream_t handle) {
 }
 
 cudaError_t cudaHostAlloc(void** pointer, std::size_t bytes, unsigned) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   catch_faults();
   *pointer = pinned_memory().allocate(bytes);
   return remember(*pointer != nullptr ? cudaSuccess : cudaErrorMemoryAllocation);
@@ -139,12 +145,14 @@ cudaError_t cudaFreeHost(void* pointer) {
 }
 
 cudaError_t cudaHostGetDevicePointer(void** device_pointer, void* host_pointer, unsigned) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (!pinned_memory().contains(host_pointer)) return remember(cudaErrorInvalidValue);
   *device_pointer = host_pointer;
   return cudaSuccess;
 }
 
 cudaError_t cudaMemGetInfo(std::size_t* free_bytes, std::size_t* total_bytes) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   const int index = current_device_index();
   if (const cudaError_t error = device_error(index)) return error;
   const std::size_t used = device(index).memory.used();

@@ -28,6 +28,9 @@ Settings& settings() {
                                         std::clamp(std::thread::hardware_concurrency(), 1u, 8u))),
       20.0,
       from_environment("KOMT_EMULATOR_HOST_CHECK", 1) != 0,
+      0,
+      0,
+      cudaSuccess,
   };
   return settings;
 }
@@ -41,5 +44,16 @@ std::uint64_t seed() { return settings().seed; }
 void set_worker_threads(int count) { settings().worker_threads = std::max(count, 1); }
 void set_watchdog_seconds(double seconds) { settings().watchdog_seconds = seconds; }
 void set_host_access_check(bool enabled) { settings().host_access_check = enabled; }
+
+std::uint64_t inject_fault(std::uint64_t call, cudaError_t error) {
+  settings().fault = error;
+  settings().faulty_call = call;
+  return settings().api_calls.exchange(0);
+}
+
+cudaError_t injected_fault() {
+  const bool faulty = ++settings().api_calls == settings().faulty_call;
+  return faulty ? static_cast<cudaError_t>(settings().fault.load()) : cudaSuccess;
+}
 
 }  // namespace komt::emulator

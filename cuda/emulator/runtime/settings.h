@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "emulator/runtime_types.h"
+
 namespace komt::emulator {
 
 struct Settings {
@@ -14,9 +16,15 @@ struct Settings {
   std::atomic<int> worker_threads;
   std::atomic<double> watchdog_seconds;
   std::atomic<bool> host_access_check;
+  std::atomic<std::uint64_t> api_calls;  // since the last inject_fault()
+  std::atomic<std::uint64_t> faulty_call;
+  std::atomic<int> fault;
 };
 
 // First use reads the environment.
 Settings& settings();
+
+// Counts an API call; what it is to fail with.
+cudaError_t injected_fault();
 
 }  // namespace komt::emulator

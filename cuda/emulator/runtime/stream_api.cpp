@@ -5,6 +5,7 @@
 
 #include "emulator/runtime/capture.h"
 #include "emulator/runtime/device.h"
+#include "emulator/runtime/settings.h"
 #include "emulator/runtime/stream.h"
 
 using namespace komt::emulator;
@@ -21,6 +22,7 @@ cudaError_t refuse_in_capture(const StreamPointer& stream) {
 }  // namespace
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (flags > cudaStreamNonBlocking) return remember(cudaErrorInvalidValue);
   StreamLock lock;
   *stream = lock.create(current_device_index(), flags != cudaStreamNonBlocking);
@@ -43,6 +45,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   if (!stream) return remember(cudaErrorInvalidResourceHandle);
   if (const cudaError_t error = refuse_in_capture(stream)) return remember(error);
   lock.run_all(stream);
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   return remember(device_error(stream->device));
 }
 
@@ -62,10 +65,12 @@ cudaError_t cudaDeviceSynchronize() {
   const int index = current_device_index();
   if (lock.any_capture()) return remember(cudaErrorStreamCaptureUnsupported);
   lock.run_device(index);
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   return remember(device_error(index));
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t handle, cudaHostFn_t function, void* user_data) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   StreamLock lock;
   const StreamPointer stream = lock.find(handle);
   if (!stream) return remember(cudaErrorInvalidResourceHandle);
@@ -75,6 +80,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t handle, cudaHostFn_t function, void*
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   *event = new CUevent_st;
   (*event)->time = std::make_shared<EventTime>();
   (*event)->has_timing = (flags & cudaEventDisableTiming) == 0;
@@ -93,6 +99,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (event == nullptr) return remember(cudaErrorInvalidResourceHandle);
   StreamLock lock;
   const StreamPointer stream = lock.find(handle);
@@ -111,6 +118,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (event == nullptr) return remember(cudaErrorInvalidResourceHandle);
   StreamLock lock;
   const StreamPointer stream = lock.find(handle);
@@ -153,10 +161,12 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (!event->stream) return cudaSuccess;
   if (event->capture) return remember(cudaErrorStreamCaptureUnsupported);
   lock.run_until(event->stream, event->sequence);
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   return remember(device_error(event->stream->device));
 }
 
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  if (const cudaError_t fault = injected_fault()) return remember(fault);
   if (start == nullptr || end == nullptr || !start->has_timing || !end->has_timing ||
       !start->stream || !end->stream) {
     return remember(cudaErrorInvalidResourceHandle);
