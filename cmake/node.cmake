@@ -28,7 +28,8 @@ function(komt_node_addon target)
     target_link_options(${target} PRIVATE -Wl,-z,nodelete)
     # A compiler newer than the system's libraries; not every distribution has them as archives.
     check_linker_flag(CXX -static-libstdc++ komt_static_libstdcxx)
-    if(komt_static_libstdcxx)
+    # Under sanitizers the C++ library is the one they watch.
+    if(komt_static_libstdcxx AND NOT KOMT_SANITIZE)
       target_link_options(${target} PRIVATE -static-libstdc++ -static-libgcc)
     endif()
   endif()
