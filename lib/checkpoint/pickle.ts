@@ -293,6 +293,9 @@ class Unpickler {
     if (!(target instanceof PickleList)) {
       this.fail('The pickle appends to something that is no list', 'list', describeValue(target));
     }
+    if (target.items.length + items.length > LIMITS.pickleList) {
+      this.fail('The pickle has a list that is too long', `at most ${LIMITS.pickleList} items`);
+    }
     this.charge(ITEM_BYTES * items.length);
     for (const item of items) target.items.push(item);
   }

@@ -116,11 +116,13 @@ export const LIMITS = {
   /** What the values that a pickle makes may take in memory, estimated; a tensor takes 1.5 KB. */
   pickleMemory: TENSORS * 4096,
   /** Values on all its stacks. Python's pickler sets 1000 items at a time, the one of C++ all of them. */
-  pickleStack: TENSORS * 4,
+  pickleStack: TENSORS * 2,
   /** Entries of all dicts; a state dict has one a tensor. */
   pickleEntries: TENSORS * 2,
   /** torch.save remembers about 20 values a tensor. */
   pickleMemo: TENSORS * 32,
+  /** Items of one list; a state dict needs none. */
+  pickleList: TENSORS,
   /** Dict keys other than strings; V8 hashes numbers so that many can be made to collide. */
   pickleOtherKeys: 4096,
   /** Bytes of an integer; the largest of torch.save is a 64-bit size. */
