@@ -40,7 +40,7 @@ async function answer(
   });
   try {
     await model.generate({
-      ...encodePrompt(tokenizer, messages, flags.template),
+      ...(await encodePrompt(tokenizer, messages, flags.template)),
       ...samplingOptions(flags),
       tokenizer,
       streamer,

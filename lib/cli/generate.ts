@@ -47,7 +47,7 @@ export function addGenerateCommand(program: Command): void {
           token_callback_function: () => clock.tick(),
         });
         await model.generate({
-          ...encodePrompt(tokenizer, [{ role: 'user', content: prompt }], flags.template),
+          ...(await encodePrompt(tokenizer, [{ role: 'user', content: prompt }], flags.template)),
           ...samplingOptions(flags),
           tokenizer,
           streamer,

@@ -22,14 +22,16 @@ export function addTemplateOption(command: Command): Command {
   );
 }
 
-/** A conversation as the model wants it, ready for generate(). */
-export function encodePrompt(
+/** A conversation as the model wants it, ready for generate(). It may be of any size. */
+export async function encodePrompt(
   tokenizer: PreTrainedTokenizer,
   messages: ChatMessage[],
   template: TemplateFlags['template'],
 ) {
   if (template === 'none') {
-    return tokenizer(messages.map((m) => m.content).join('\n'), { return_tensors: 'pt' });
+    return tokenizer.call_async(messages.map((m) => m.content).join('\n'), {
+      return_tensors: 'pt',
+    });
   }
   if (template === 'auto' && tokenizer.chat_template) {
     // The template writes bos itself, as HF's templates do.
@@ -37,8 +39,8 @@ export function encodePrompt(
       add_generation_prompt: true,
       tokenize: false,
     }) as string;
-    return tokenizer(text, { return_tensors: 'pt', add_special_tokens: false });
+    return tokenizer.call_async(text, { return_tensors: 'pt', add_special_tokens: false });
   }
   const text = applyPromptTemplate(template === 'auto' ? 'komt' : template, messages);
-  return tokenizer(text, { return_tensors: 'pt' });
+  return tokenizer.call_async(text, { return_tensors: 'pt' });
 }

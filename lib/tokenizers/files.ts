@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { readBoundedFile, readBoundedText } from '../bounded-file.js';
-import { type JsonObject, readBoundedJson } from '../bounded-json.js';
+import { type JsonObject, parseBoundedJson, readBoundedJson } from '../bounded-json.js';
 import { foreignFolder } from '../checkpoint/foreign-formats.js';
 import { FileNotFoundError, TokenizerError } from '../errors.js';
 import {
@@ -9,9 +9,11 @@ import {
   MAX_SETTINGS_BYTES,
   MAX_SETTINGS_VALUES,
   MAX_TEMPLATE_LENGTH,
+  MAX_TOKENIZER_JSON_BRACES,
   MAX_TOKENIZER_JSON_BYTES,
   MAX_TOKENIZER_JSON_VALUES,
 } from './limits.js';
+import { runInSlices, type Steps } from './steps.js';
 
 /** The files of a repository that describe its tokenizer; absent ones are null. */
 export interface TokenizerFiles {
@@ -50,6 +52,43 @@ async function optional<T>(reading: Promise<T>): Promise<T | null> {
   }
 }
 
+/** Bytes that are looked at between two places where others may run. */
+const PIECE = 4 * 1024 * 1024;
+
+async function readTokenizerJson(file: string, signal?: AbortSignal): Promise<JsonObject> {
+  const bytes = await readBoundedFile(file, {
+    maxBytes: MAX_TOKENIZER_JSON_BYTES,
+    error: TokenizerError,
+    signal,
+  });
+  // Counted before anything is parsed: a file of nothing but objects would cost ten times its size.
+  const braces = await runInSlices(countBraces(bytes), signal);
+  if (braces > MAX_TOKENIZER_JSON_BRACES) {
+    throw new TokenizerError('tokenizer.json has more objects than any vocabulary needs', {
+      file,
+      expected: `at most ${MAX_TOKENIZER_JSON_BRACES} opening braces`,
+      found: braces,
+    });
+  }
+  return parseBoundedJson(bytes, {
+    file,
+    maxBytes: MAX_TOKENIZER_JSON_BYTES,
+    maxValues: MAX_TOKENIZER_JSON_VALUES,
+    maxDepth: MAX_JSON_DEPTH,
+    error: TokenizerError,
+    signal,
+  });
+}
+
+function* countBraces(bytes: Uint8Array): Steps<number> {
+  let count = 0;
+  for (let i = 0; i < bytes.length; i++) {
+    if (bytes[i] === 0x7b) count++;
+    if (i % PIECE === PIECE - 1) yield;
+  }
+  return count;
+}
+
 /**
  * Reads what `directory` holds of {@link TOKENIZER_FILES}.
  *
@@ -72,14 +111,7 @@ export async function readTokenizerFiles(
         maxDepth: MAX_JSON_DEPTH,
       }),
     );
-  const tokenizer = await optional(
-    readBoundedJson(at('tokenizer.json'), {
-      ...base,
-      maxBytes: MAX_TOKENIZER_JSON_BYTES,
-      maxValues: MAX_TOKENIZER_JSON_VALUES,
-      maxDepth: MAX_JSON_DEPTH,
-    }),
-  );
+  const tokenizer = await optional(readTokenizerJson(at('tokenizer.json'), signal));
   const model =
     tokenizer === null
       ? await optional(

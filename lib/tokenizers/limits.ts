@@ -5,8 +5,10 @@
 
 /** tokenizer.json of Gemma 3, the largest vocabulary published, has 33 MB. */
 export const MAX_TOKENIZER_JSON_BYTES = 128 * 1024 * 1024;
-/** That file has 2.1 M values; V8 needs about 60 bytes for the smallest object. */
-export const MAX_TOKENIZER_JSON_VALUES = 5_000_000;
+/** That file has 2.1 M values. */
+export const MAX_TOKENIZER_JSON_VALUES = 4_000_000;
+/** Opening braces: objects cost V8 60 bytes at least, and there is one for each added token and part. */
+export const MAX_TOKENIZER_JSON_BRACES = 200_000;
 /** tokenizer_config.json of Llama 3, with its 256 reserved tokens, has 51 KB and 2 K values. */
 export const MAX_SETTINGS_BYTES = 16 * 1024 * 1024;
 export const MAX_SETTINGS_VALUES = 500_000;
