@@ -62,12 +62,11 @@ async function readTokenizerJson(file: string, signal?: AbortSignal): Promise<Js
     signal,
   });
   // Counted before anything is parsed: a file of nothing but objects would cost ten times its size.
-  const braces = await runInSlices(countBraces(bytes), signal);
-  if (braces > MAX_TOKENIZER_JSON_BRACES) {
+  if (!(await runInSlices(hasFewObjects(bytes), signal))) {
     throw new TokenizerError('tokenizer.json has more objects than any vocabulary needs', {
       file,
       expected: `at most ${MAX_TOKENIZER_JSON_BRACES} opening braces`,
-      found: braces,
+      found: 'more',
     });
   }
   return parseBoundedJson(bytes, {
@@ -80,13 +79,13 @@ async function readTokenizerJson(file: string, signal?: AbortSignal): Promise<Js
   });
 }
 
-function* countBraces(bytes: Uint8Array): Steps<number> {
-  let count = 0;
+function* hasFewObjects(bytes: Uint8Array): Steps<boolean> {
+  let braces = 0;
   for (let i = 0; i < bytes.length; i++) {
-    if (bytes[i] === 0x7b) count++;
+    if (bytes[i] === 0x7b && ++braces > MAX_TOKENIZER_JSON_BRACES) return false;
     if (i % PIECE === PIECE - 1) yield;
   }
-  return count;
+  return true;
 }
 
 /**

@@ -158,8 +158,9 @@ export class TokenizerJsonEncoder implements Encoder {
     const plain = new Map<string, AddedToken>();
     const normalized = new Map<string, AddedToken>();
     for (const token of added) {
-      if (token.normalized && normalizer !== null) {
-        const text = yield* normalizer.normalize(token.content);
+      if (token.normalized) {
+        const text =
+          normalizer === null ? token.content : yield* normalizer.normalize(token.content);
         if (text !== '') normalized.set(text, token);
       } else {
         plain.set(token.content, token);
