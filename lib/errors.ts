@@ -95,13 +95,14 @@ export class KomtError extends Error {
   readonly remedy?: string;
 
   constructor(message: string, details: ErrorDetails = {}) {
-    const { file, subject, expected, found, remedy, cause } = details;
-    let text = message;
+    const { file, subject, expected, found, remedy, cause } = details ?? {};
+    let text = typeof message === 'string' ? message : show(message);
+    const mentions = (part: unknown) => part === undefined || text.includes(show(part));
     if (expected !== undefined) text += `: expected ${show(expected)}`;
     if (found !== undefined) text += `${expected === undefined ? ':' : ','} found ${show(found)}`;
-    if (subject !== undefined && !text.includes(subject)) text += ` (${subject})`;
-    if (file !== undefined && !text.includes(file)) text += ` [${file}]`;
-    if (remedy !== undefined) text += `. ${remedy}`;
+    if (!mentions(subject)) text += ` (${show(subject)})`;
+    if (!mentions(file)) text += ` [${show(file)}]`;
+    if (remedy !== undefined) text += `. ${show(remedy)}`;
     super(text, cause === undefined ? undefined : { cause });
     this.file = file;
     this.subject = subject;
@@ -183,8 +184,8 @@ export class OutOfMemoryError extends KomtError {
     details: ErrorDetails & { bytesNeeded: number; bytesFree?: number },
   ) {
     super(message, details);
-    this.bytesNeeded = details.bytesNeeded;
-    this.bytesFree = details.bytesFree;
+    this.bytesNeeded = details?.bytesNeeded;
+    this.bytesFree = details?.bytesFree;
   }
 }
 

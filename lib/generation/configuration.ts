@@ -71,9 +71,7 @@ export class GenerationConfig {
    *   that cannot be meant. Flags without effect warn.
    */
   constructor(fields: GenerationFields = {}) {
-    if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
-      throw invalidArgument('the fields of GenerationConfig', 'an object', fields);
-    }
+    checkFields(fields);
     for (const name of GENERATION_FIELDS) this.set(name, null);
     const given = new Set<string>();
     for (const [name, value] of Object.entries(fields)) {
@@ -100,6 +98,7 @@ export class GenerationConfig {
    * @throws InvalidArgumentError as the constructor.
    */
   update(fields: GenerationFields): this {
+    checkFields(fields);
     const next = new GenerationConfig({ ...this.to_dict(), ...fields });
     for (const name of GENERATION_FIELDS) this.set(name, next[name]);
     return this;
@@ -230,6 +229,11 @@ function fromFile(json: object, file: string): GenerationConfig {
     const { message, subject } = error;
     throw new InvalidArgumentError(message, { subject, file, cause: error });
   }
+}
+
+function checkFields(fields: unknown): void {
+  if (typeof fields === 'object' && fields !== null && !Array.isArray(fields)) return;
+  throw invalidArgument('the fields of GenerationConfig', 'an object', fields);
 }
 
 function checkFileName(name: string): void {

@@ -1,7 +1,9 @@
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import { warnOnce } from '../warnings.js';
+import { requireCount, requireIds } from './checks.js';
 import { GenerationConfig } from './configuration.js';
 import { GENERATION_DEFAULTS, type GenerationFields } from './generation-fields.js';
+import { MAX_EOS_TOKENS, MAX_LENGTH } from './limits.js';
 import {
   type LogitsProcessorLike,
   LogitsProcessorList,
@@ -40,6 +42,10 @@ export function get_logits_processor(
   generation_config: GenerationConfig | GenerationFields,
   context: LogitsProcessorContext,
 ): LogitsProcessorList {
+  if (typeof context !== 'object' || context === null) {
+    throw invalidArgument('context', 'an object with input_ids_seq_length', context);
+  }
+  requireCount('input_ids_seq_length', context.input_ids_seq_length, 0, MAX_LENGTH);
   const given = new GenerationConfig(generation_config as GenerationFields).to_dict();
   const config: GenerationFields = { ...GENERATION_DEFAULTS, ...given };
   const length = context.input_ids_seq_length;
@@ -55,7 +61,7 @@ export function buildLogitsProcessors(
 ): LogitsProcessorList {
   const length = context.input_ids_seq_length;
   const padding = context.padding ?? null;
-  const eos = toList(context.eos_token_id ?? config.eos_token_id);
+  const eos = endTokens(context.eos_token_id ?? config.eos_token_id);
   const list = new LogitsProcessorList();
 
   if (config.guidance_scale != null && config.guidance_scale !== 1) {
@@ -175,12 +181,15 @@ function warpers(config: GenerationFields, eos: readonly number[] | null): Logit
   return list;
 }
 
-/** One id, a list or nothing, as a list or null. */
-export function toList(
+/** End-of-sequence tokens as a list, null for none. Early Llama checkpoints write -1 for that. */
+export function endTokens(
   ids: number | readonly number[] | null | undefined,
 ): readonly number[] | null {
   if (ids === null || ids === undefined) return null;
-  return typeof ids === 'number' ? [ids] : ids;
+  const list = typeof ids === 'number' ? [ids] : ids;
+  const ends = Array.isArray(list) ? list.filter((id) => !(id < 0)) : list;
+  const checked = requireIds('eos_token_id', ends, MAX_EOS_TOKENS);
+  return checked.length > 0 ? checked : null;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
-import { Tensor } from '../tensor.js';
+import { Tensor, type TensorType } from '../tensor.js';
 import { logSoftmax, topK } from './float32.js';
 
 /** A token with its log-probability. */
@@ -80,6 +80,12 @@ export function chosenLogprob(
   return { ...entry(token_id), top: topK(logs, k).map(entry) };
 }
 
+function requireMatrix(name: string, value: unknown, type?: TensorType): void {
+  const isMatrix = value instanceof Tensor && value.dims.length === 2;
+  if (isMatrix && (type === undefined || value.type === type)) return;
+  throw invalidArgument(name, `a ${type ?? ''} Tensor [rows, length]`.replace('  ', ' '), value);
+}
+
 /**
  * The scores of the generated tokens (transformers `compute_transition_scores`).
  *
@@ -98,16 +104,20 @@ export function compute_transition_scores(
   if (beam_indices !== null && !(beam_indices instanceof Tensor)) {
     throw invalidArgument('beam_indices', 'a Tensor or null', beam_indices);
   }
+  requireMatrix('sequences', sequences);
+  if (beam_indices !== null) requireMatrix('beam_indices', beam_indices);
+  if (!Array.isArray(scores)) throw invalidArgument('scores', 'a list of Tensors', scores);
   const [rows, length] = sequences.dims as [number, number];
-  const first = scores[0];
+  const first: Tensor | undefined = scores[0];
   if (first === undefined) {
     throw new InvalidArgumentError('compute_transition_scores needs the scores', {
       subject: 'scores',
       remedy: 'Generate with `return_dict_in_generate: true` and `output_scores: true`',
     });
   }
+  for (const step of scores) requireMatrix('scores', step, 'float32');
   const vocab = first.dims[1] as number;
-  const steps = scores.map(({ data }) => {
+  const steps = scores.map(({ data }: Tensor) => {
     if (!normalize_logits) return data as Float32Array;
     const out = new Float32Array(data.length);
     for (let start = 0; start < data.length; start += vocab) {

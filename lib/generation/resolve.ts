@@ -12,7 +12,7 @@ import {
   isNeutral,
   NEUTRAL_FIELDS,
 } from './generation-fields.js';
-import { toList } from './logits-processor-list.js';
+import { endTokens } from './logits-processor-list.js';
 import { CALL_OPTIONS, type GenerateOptions } from './options.js';
 import { validate } from './validation.js';
 
@@ -129,9 +129,7 @@ export function resolveConfig(
   validate(merged, new Set([...Object.keys(own), ...Object.keys(call)]));
 
   const fields = merged as GenerationFields;
-  // Early Llama checkpoints write -1 for "none".
-  const ends = toList(fields.eos_token_id)?.filter((id) => id >= 0) ?? [];
-  const eos = ends.length > 0 ? ends : null;
+  const eos = endTokens(fields.eos_token_id);
   const unset = (name: 'max_length' | 'min_length'): boolean =>
     (call[name] ?? own[name] ?? model[name] ?? null) === null;
   return {

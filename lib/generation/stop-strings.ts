@@ -1,5 +1,7 @@
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import type { Tensor } from '../tensor.js';
+import { checkIdRows } from './checks.js';
+import { checkLimit, MAX_STOP_STRINGS } from './limits.js';
 import { StoppingCriteria } from './stopping-criteria.js';
 
 /** What {@link StopStringCriteria} needs of a tokenizer. */
@@ -93,13 +95,46 @@ function tableOf(tokenizer: StopStringTokenizer): TokenBytes {
   return table;
 }
 
-/** Whether a text that goes on with `token` can have `stop` end inside `token`. */
-function canEnd(token: string, stop: string): boolean {
-  if (token.includes(stop)) return true;
-  for (let i = 1; i < stop.length && i <= token.length; i++) {
-    if (stop.endsWith(token.slice(0, i))) return true;
+/** Strings by their last byte: only those whose last byte stands somewhere are looked for there. */
+class StopTable {
+  readonly longest: number;
+  private readonly byLast = new Map<string, string[]>();
+
+  constructor(stops: readonly string[]) {
+    let longest = 0;
+    for (const stop of stops) {
+      longest = Math.max(longest, stop.length);
+      const last = stop.slice(-1);
+      const list = this.byLast.get(last);
+      if (list === undefined) this.byLast.set(last, [stop]);
+      else list.push(stop);
+    }
+    this.longest = longest;
   }
-  return false;
+
+  /** Whether a string ends in `text` at or after `start`. */
+  endsIn(text: string, start: number): boolean {
+    return this.some(text, start, (stop, end) => text.endsWith(stop, end));
+  }
+
+  /** Whether a text that goes on with `token` can have a string end inside `token`. */
+  canEndIn(token: string): boolean {
+    return this.some(token, 0, (stop, end) =>
+      end < stop.length ? stop.endsWith(token.slice(0, end)) : token.endsWith(stop, end),
+    );
+  }
+
+  private some(
+    text: string,
+    start: number,
+    holds: (stop: string, end: number) => boolean,
+  ): boolean {
+    for (let end = start + 1; end <= text.length; end++) {
+      const stops = this.byLast.get(text.charAt(end - 1));
+      if (stops?.some((stop) => holds(stop, end))) return true;
+    }
+    return false;
+  }
 }
 
 /**
@@ -112,7 +147,7 @@ function canEnd(token: string, stop: string): boolean {
  */
 export class StopStringCriteria extends StoppingCriteria {
   readonly stop_strings: readonly string[];
-  private readonly stops: readonly string[];
+  private readonly stops: StopTable;
   private readonly table: TokenBytes;
 
   /**
@@ -121,20 +156,26 @@ export class StopStringCriteria extends StoppingCriteria {
    */
   constructor(tokenizer: StopStringTokenizer, stop_strings: string | readonly string[]) {
     super();
-    this.stop_strings = typeof stop_strings === 'string' ? [stop_strings] : [...stop_strings];
-    if (this.stop_strings.some((text) => typeof text !== 'string' || text === '')) {
+    const texts: unknown = typeof stop_strings === 'string' ? [stop_strings] : stop_strings;
+    if (Array.isArray(texts)) {
+      checkLimit('stop_strings', texts.length, MAX_STOP_STRINGS, 'entries');
+    }
+    const isText = (text: unknown): boolean => typeof text === 'string' && text !== '';
+    if (!Array.isArray(texts) || !texts.every(isText)) {
       throw new InvalidArgumentError(
         '`stop_strings` has to be a non-empty string or a list of them',
-        {
-          subject: 'stop_strings',
-          found: this.stop_strings,
-        },
+        { subject: 'stop_strings', found: texts },
       );
     }
-    this.stops = this.stop_strings.map(toByteString);
+    const methods = ['get_vocab', 'encode', 'decode'] as const;
+    if (!methods.every((name) => typeof tokenizer?.[name] === 'function')) {
+      throw invalidArgument('tokenizer', "the model's tokenizer", tokenizer);
+    }
+    this.stop_strings = [...texts];
+    this.stops = new StopTable(this.stop_strings.map(toByteString));
     this.table = tableOf(tokenizer);
     const { table, stops } = this;
-    if (!table.ids.some((id) => stops.some((stop) => canEnd(table.of(id), stop)))) {
+    if (!table.ids.some((id) => stops.canEndIn(table.of(id)))) {
       throw new InvalidArgumentError(
         'Stop string preprocessing was unable to identify tokens matching one or more of the ' +
           'supplied stop string(s). This is most often caused by the stop strings containing ' +
@@ -145,17 +186,14 @@ export class StopStringCriteria extends StoppingCriteria {
   }
 
   _call(input_ids: number[][], _scores: readonly Tensor[] | null = null): boolean[] {
-    const longest = Math.max(...this.stops.map((stop) => stop.length));
+    checkIdRows(input_ids);
     return input_ids.map((ids) => {
       const last = this.table.of(ids.at(-1) as number);
       let before = '';
-      for (let i = ids.length - 2; i >= 0 && before.length < longest - 1; i--) {
+      for (let i = ids.length - 2; i >= 0 && before.length < this.stops.longest - 1; i--) {
         before = this.table.of(ids[i] as number) + before;
       }
-      const text = before + last;
-      return this.stops.some(
-        (stop) => text.indexOf(stop, Math.max(0, before.length - stop.length + 1)) >= 0,
-      );
+      return this.stops.endsIn(before + last, before.length);
     });
   }
 }
