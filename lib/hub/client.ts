@@ -1,15 +1,7 @@
-import {
-  AbortError,
-  FileNotFoundError,
-  GatedRepositoryError,
-  HubError,
-  KomtError,
-  OfflineError,
-  RepositoryNotFoundError,
-  RevisionNotFoundError,
-  throwIfAborted,
-} from '../errors.js';
+import { AbortError, HubError, KomtError } from '../errors.js';
 import { isCommit } from './cache.js';
+import { ANSWER_DEADLINE, MAX_ANSWER_BYTES, MAX_LISTING_PAGES } from './limits.js';
+import { type HubTarget, request, TemporaryHubError, waitToRetry } from './request.js';
 
 /** Loaded when it is first needed: it is large, and a local folder needs nothing of it. */
 const hubLibrary = () => import('@huggingface/hub');
@@ -24,113 +16,57 @@ export interface RemoteFile {
   hash: { algorithm: 'sha256' | 'git-sha1'; hex: string };
 }
 
-/** Where requests go, for what, and on whose behalf. */
-export interface HubTarget {
-  /** Address without a slash at the end. */
-  endpoint: string;
-  /** Repository id. */
-  repo: string;
-  revision: string;
-  token?: string;
-  signal?: AbortSignal;
-}
-
-/** The network failed before an answer came, or broke the answer off: worth another try, or the cache. */
-export class ConnectionError extends OfflineError {}
-
-/** The server's trouble, not the request's: worth another try. */
-export class TemporaryHubError extends HubError {}
-
-/** What an HTTP status and the Hub's X-Error-Code mean; as in huggingface_hub's `hf_raise_for_status`. */
-function responseError(response: Response, target: HubTarget): KomtError {
-  const { repo, revision, token } = target;
-  const code = response.headers.get('X-Error-Code');
-  const { status } = response;
-  const details = {
-    subject: repo,
-    found: `HTTP ${status}${said(response)}`,
-  };
-  if (code === 'RevisionNotFound') {
-    return new RevisionNotFoundError(`${repo} has no revision ${revision}`, {
-      ...details,
-      remedy: 'Give a branch, a tag or a commit of the repository.',
-    });
-  }
-  if (code === 'EntryNotFound') {
-    return new FileNotFoundError(`${repo} has no such file at revision ${revision}`, {
-      ...details,
-      file: decodeURI(new URL(response.url).pathname),
-    });
-  }
-  if (code === 'GatedRepo' || (status === 403 && code === null)) {
-    return new GatedRepositoryError(`Access to ${repo} must be granted by its owner`, {
-      ...details,
-      remedy:
-        `Accept its terms at ${target.endpoint}/${repo}, and ` +
-        (token === undefined
-          ? 'log in: set HF_TOKEN or pass token.'
-          : 'use a token that may read gated repositories.'),
-    });
-  }
-  if (code === 'RepoNotFound' || status === 401 || status === 404) {
-    return new RepositoryNotFoundError(`There is no repository ${repo} that you may see`, {
-      ...details,
-      remedy:
-        'Check its name. ' +
-        (token === undefined
-          ? 'If it is private, set HF_TOKEN or pass token.'
-          : 'If it is private, check that the token is valid and may read it.'),
-    });
-  }
-  if (status === 429 || status >= 500) {
-    return new TemporaryHubError(`The Hub did not serve ${repo}`, {
-      ...details,
-      remedy: 'Try again later.',
-    });
-  }
-  return new HubError(`The Hub refused a request for ${repo}`, details);
-}
-
-function said(response: Response): string {
-  const message = response.headers.get('X-Error-Message');
-  return message === null ? '' : `: ${message.slice(0, 300)}`;
-}
-
-/** What a failed `fetch` or a broken body means. */
-export function connectionError(error: unknown, target: HubTarget): Error {
-  if (error instanceof KomtError) return error;
-  if (target.signal?.aborted) return new AbortError(target.signal.reason);
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  return new ConnectionError(`${target.endpoint} cannot be reached for ${target.repo}`, {
-    subject: target.repo,
-    found: cause instanceof Error ? cause.message || cause.name : String(cause),
-    remedy: 'Check the network connection, a proxy, and HF_ENDPOINT.',
-    cause: error,
-  });
-}
-
 /**
- * `fetch` for one target: sends the token to the Hub's own address only, and throws the library's
- * errors for everything but success.
+ * `fetch` as @huggingface/hub wants it, for one call of the API: its answers are held to their number, size
+ * and time, and tried again when the server has trouble.
  */
-export function hubFetch(target: HubTarget): typeof fetch {
-  return async (input, init) => {
-    throwIfAborted(target.signal);
-    const url = new URL(input instanceof Request ? input.url : input);
-    const headers = new Headers(init?.headers);
-    if (target.token !== undefined && url.origin === new URL(target.endpoint).origin) {
-      headers.set('Authorization', `Bearer ${target.token}`);
+function apiFetch(target: HubTarget): typeof fetch {
+  let pages = 0;
+  return async (input) => {
+    if (++pages > MAX_LISTING_PAGES) {
+      throw new HubError(`The Hub's listing of ${target.repo} does not end`, {
+        subject: target.repo,
+        expected: `at most ${MAX_LISTING_PAGES} pages`,
+        found: 'another page',
+        remedy: 'Keep the model in a subfolder with fewer files, or check HF_ENDPOINT.',
+      });
     }
-    let response: Response;
-    try {
-      response = await fetch(url, { ...init, headers, signal: target.signal });
-    } catch (error) {
-      throw connectionError(error, target);
+    const address = String(input instanceof Request ? input.url : input);
+    for (let tries = 1; ; tries++) {
+      try {
+        return await wholeAnswer(target, address);
+      } catch (error) {
+        // Without a connection the cache may serve: that is for the caller to find out soon.
+        if (!(error instanceof TemporaryHubError)) throw error;
+        if (!(await waitToRetry(target, tries, error))) throw error;
+      }
     }
-    if (response.ok) return response;
-    await response.body?.cancel();
-    throw responseError(response, target);
   };
+}
+
+async function wholeAnswer(target: HubTarget, address: string): Promise<Response> {
+  const { status, headers, body } = await request(target, address, 'HF_HUB_ETAG_TIMEOUT');
+  const deadline = Date.now() + ANSWER_DEADLINE;
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    if (bytes > MAX_ANSWER_BYTES) tooMuch(target, `at most ${MAX_ANSWER_BYTES} bytes`, 'more');
+    if (Date.now() > deadline) {
+      tooMuch(target, `the whole within ${ANSWER_DEADLINE / 1000} s`, `${bytes} bytes by then`);
+    }
+    chunks.push(chunk);
+  }
+  return new Response(Buffer.concat(chunks), { status, headers });
+}
+
+function tooMuch(target: HubTarget, expected: string, found: string): never {
+  throw new HubError(`The Hub's answer for ${target.repo} is beyond all measure`, {
+    subject: target.repo,
+    expected,
+    found,
+    remedy: 'Check HF_ENDPOINT, and proxies on the way.',
+  });
 }
 
 function malformed(target: HubTarget, what: string, found: unknown): never {
@@ -153,10 +89,10 @@ export async function resolveCommit(target: HubTarget): Promise<string> {
       revision: target.revision,
       hubUrl: target.endpoint,
       additionalFields: ['sha'],
-      fetch: hubFetch(target),
+      fetch: apiFetch(target),
     }),
   );
-  if (!isCommit(info.sha)) malformed(target, 'commit', info.sha);
+  if (typeof info.sha !== 'string' || !isCommit(info.sha)) malformed(target, 'commit', info.sha);
   return info.sha;
 }
 
@@ -173,12 +109,13 @@ export async function listFolder(target: HubTarget, folder: string): Promise<Rem
       revision: target.revision,
       path: encodePath(folder),
       hubUrl: target.endpoint,
-      fetch: hubFetch(target),
+      fetch: apiFetch(target),
     });
     for await (const { type, path, size, oid, lfs } of listing) {
       if (type !== 'file') continue;
+      if (typeof path !== 'string') malformed(target, 'file name', path);
       const hash =
-        lfs === undefined
+        lfs == null
           ? ({ algorithm: 'git-sha1', hex: oid ?? '' } as const)
           : ({ algorithm: 'sha256', hex: lfs.oid } as const);
       const bytes = lfs?.size ?? size;

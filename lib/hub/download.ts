@@ -2,23 +2,19 @@ import { createHash, type Hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { constants, type FileHandle, mkdir, open, rename, rm, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { DownloadError, HubError, throwIfAborted } from '../errors.js';
 import type { CachedRepository } from './cache.js';
-import {
-  ConnectionError,
-  connectionError,
-  encodePath,
-  type HubTarget,
-  hubFetch,
-  type RemoteFile,
-  TemporaryHubError,
-} from './client.js';
+import { encodePath, type RemoteFile } from './client.js';
 import { claimPartial, releasePartial } from './partial.js';
 import type { FileProgress } from './progress.js';
-
-/** Waits between tries, in milliseconds. A try that brought bytes begins them anew. */
-const RETRY_DELAYS = [100, 300, 900, 2700];
+import {
+  ConnectionError,
+  type HubResponse,
+  type HubTarget,
+  isTemporary,
+  request,
+  waitToRetry,
+} from './request.js';
 
 /** What came is wrong, or takes space that is lacking: it is not kept to continue from. */
 class UselessPartialError extends DownloadError {}
@@ -87,24 +83,24 @@ class Transfer {
       return;
     }
     if (size === 0) return;
-    for await (const chunk of createReadStream(this.partial)) this.hash.update(chunk as Buffer);
+    for await (const chunk of createReadStream(this.partial)) {
+      throwIfAborted(this.target.signal);
+      this.hash.update(chunk as Buffer);
+    }
     this.loaded = size;
   }
 
   /** Receives what is missing, in as many tries as it takes while each brings something. */
   async run(): Promise<void> {
-    const { signal } = this.target;
     let failures = 0;
     while (this.loaded < this.file.size) {
       const before = this.loaded;
       try {
         await this.receive();
       } catch (error) {
-        if (!(error instanceof ConnectionError || error instanceof TemporaryHubError)) throw error;
+        if (!isTemporary(error)) throw error;
         failures = this.loaded > before ? 1 : failures + 1;
-        const wait = RETRY_DELAYS[failures - 1];
-        if (wait === undefined) throw this.brokenOff(error);
-        await delay(wait, undefined, { signal }).catch(() => throwIfAborted(signal));
+        if (!(await waitToRetry(this.target, failures, error))) throw this.brokenOff(error);
       }
     }
     await this.verify();
@@ -125,41 +121,23 @@ class Transfer {
     const url = `${target.endpoint}/${target.repo}/resolve/${target.revision}/${encodePath(file.path)}`;
     const headers: Record<string, string> = { 'Accept-Encoding': 'identity' };
     if (this.loaded > 0) headers.Range = `bytes=${this.loaded}-`;
-    const response = await hubFetch(target)(url, { headers });
-    if (this.loaded > 0 && !this.continues(response)) await this.restart();
-    const reader = response.body?.getReader();
-    try {
-      for (;;) {
-        const { done, value } = await this.readChunk(reader);
-        if (done) break;
-        await this.write(value);
-        this.progress.progress(this.loaded);
-      }
-    } finally {
-      // Frees the connection on the way out of an error; after the end it does nothing.
-      await reader?.cancel().catch(() => undefined);
+    const answer = await request(target, url, 'HF_HUB_DOWNLOAD_TIMEOUT', headers);
+    let restart = this.loaded > 0 && !this.continues(answer);
+    for await (const chunk of answer.body) {
+      if (restart) await this.restart();
+      restart = false;
+      await this.write(chunk);
+      this.progress.progress(this.loaded);
     }
     if (this.loaded < file.size) {
       throw new ConnectionError('The server ended its answer too early');
     }
   }
 
-  private async readChunk(
-    reader: ReadableStreamDefaultReader<Uint8Array> | undefined,
-  ): Promise<{ done: true; value?: undefined } | { done: false; value: Uint8Array }> {
-    if (reader === undefined) return { done: true };
-    try {
-      const { done, value } = await reader.read();
-      return done ? { done } : { done, value };
-    } catch (error) {
-      throw connectionError(error, this.target);
-    }
-  }
-
   /** False where the server sends the whole file although the rest was asked for. */
-  private continues(response: Response): boolean {
-    const range = response.headers.get('Content-Range');
-    return response.status === 206 && range?.startsWith(`bytes ${this.loaded}-`) === true;
+  private continues({ status, headers }: HubResponse): boolean {
+    const range = headers.get('Content-Range');
+    return status === 206 && range?.startsWith(`bytes ${this.loaded}-`) === true;
   }
 
   private async restart(): Promise<void> {

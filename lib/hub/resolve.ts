@@ -9,9 +9,9 @@ import {
   throwIfAborted,
 } from '../errors.js';
 import { CachedRepository, isCommit } from './cache.js';
-import { ConnectionError, type HubTarget } from './client.js';
 import { accessToken, cacheFolder, endpoint, expandHome, isOffline } from './environment.js';
 import type { ProgressCallback } from './progress.js';
+import { ConnectionError, type HubTarget } from './request.js';
 import { completeSnapshot, fromCache, fromHub, type Wanted } from './snapshot.js';
 
 /** Options with which every `from_pretrained` finds its files; names are Hugging Face's. */

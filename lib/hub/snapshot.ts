@@ -4,7 +4,7 @@ import { isPlainFileName } from '../checkpoint/file.js';
 import { foreignFormat } from '../checkpoint/foreign-formats.js';
 import { FileNotFoundError, OfflineError, throwIfAborted } from '../errors.js';
 import type { CachedRepository } from './cache.js';
-import { type HubTarget, listFolder, type RemoteFile, resolveCommit } from './client.js';
+import { listFolder, type RemoteFile, resolveCommit } from './client.js';
 import { cacheError, downloadBlob } from './download.js';
 import {
   listShards,
@@ -14,6 +14,7 @@ import {
   weightFiles,
 } from './model-files.js';
 import { FileProgress, type ProgressCallback } from './progress.js';
+import type { HubTarget } from './request.js';
 
 /** Which files of a repository are wanted. */
 export interface Wanted {

@@ -4,7 +4,8 @@
  * command line and tools/install.mjs, which runs before anything is compiled and so cannot read TypeScript.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+// By its default, for webpack would put something of its own in place of a call of an imported createRequire.
+import module from 'node:module';
 import path from 'node:path';
 
 /**
@@ -56,7 +57,7 @@ function platformCandidate(root) {
   }
   let manifest;
   try {
-    manifest = createRequire(path.join(root, 'package.json')).resolve(`${source}/package.json`);
+    manifest = module.createRequire(path.join(root, 'package.json')).resolve(`${source}/package.json`);
   } catch {
     return { source, reason: 'not installed' };
   }
@@ -106,7 +107,7 @@ function oneLine(error) {
  * @returns {Loaded}
  */
 export function loadFirst(root, name = 'komt') {
-  const require = createRequire(path.join(root, 'package.json'));
+  const require = module.createRequire(path.join(root, 'package.json'));
   /** @type {Tried[]} */
   const tried = [];
   for (const { source, file, reason } of candidates(root, name)) {

@@ -55,6 +55,8 @@ export class FakeHub {
   token = 'hf_secret';
   /** Overrides the answer of the API, to test what is made of nonsense. */
   apiAnswer?: (path: string) => unknown;
+  /** Answers in place of the Hub where it gives true. */
+  intercept?: (request: IncomingMessage, response: ServerResponse) => boolean;
   private readonly hub: Server;
   private readonly cdn: Server;
 
@@ -93,6 +95,7 @@ export class FakeHub {
     const path = decodeURIComponent(url.pathname);
     const { range, authorization } = request.headers;
     this.requests.push({ server, path, range, authorization });
+    if (this.intercept?.(request, response)) return;
     if (server === 'cdn') {
       this.serveFile(path, range, response);
       return;

@@ -44,7 +44,7 @@ export function useFakeHub(): void {
 
   beforeEach(() => {
     for (const name of Object.keys(process.env)) {
-      if (/^(HF_|HUGGING|TRANSFORMERS_|XDG_)/.test(name)) delete process.env[name];
+      if (/^(HF_|HUGGING|TRANSFORMERS_|XDG_)|_proxy$/i.test(name)) delete process.env[name];
     }
     cache = temporaryFolder().path;
     process.env.HF_HOME = cache;
@@ -52,6 +52,7 @@ export function useFakeHub(): void {
     hub.requests.length = 0;
     hub.faults.length = 0;
     hub.apiAnswer = undefined;
+    hub.intercept = undefined;
     hub.repositories.clear();
     hub.repositories.set(ID, { revisions: { main: FIRST }, commits: { [FIRST]: single } });
   });
