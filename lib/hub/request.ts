@@ -117,10 +117,11 @@ function said(response: Response): string {
 function connectionError(error: unknown, target: HubTarget, proxy: URL | undefined): Error {
   if (error instanceof KomtError) return error;
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const way = proxy === undefined ? '' : ` through the proxy ${proxyName(proxy)}`;
-  return new ConnectionError(`${target.endpoint} cannot be reached${way} for ${target.repo}`, {
+  const what = cause instanceof Error ? cause.message || cause.name : String(cause);
+  const way = proxy === undefined ? '' : `, through the proxy ${proxyName(proxy)}`;
+  return new ConnectionError(`${target.endpoint} cannot be reached for ${target.repo}`, {
     subject: target.repo,
-    found: cause instanceof Error ? cause.message || cause.name : String(cause),
+    found: `${what.replace(/\s+/g, ' ').trim()}${way}`,
     remedy: 'Check the network connection, a proxy, and HF_ENDPOINT.',
     cause: error,
   });
