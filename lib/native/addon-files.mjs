@@ -57,7 +57,9 @@ function platformCandidate(root) {
   }
   let manifest;
   try {
-    manifest = module.createRequire(path.join(root, 'package.json')).resolve(`${source}/package.json`);
+    manifest = module
+      .createRequire(path.join(root, 'package.json'))
+      .resolve(`${source}/package.json`);
   } catch {
     return { source, reason: 'not installed' };
   }
