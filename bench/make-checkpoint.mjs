@@ -21,6 +21,7 @@ import { parseArgs } from 'node:util';
 import { writeGguf } from './support/gguf.mjs';
 import { FORMATS, NormalWeights } from './support/random-weights.mjs';
 import { elements, parameterCount, SHAPES, tensorsOf } from './support/shapes.mjs';
+import { writeTorchViews } from './support/torch-bin.mjs';
 import { makeVocabulary, tokenizerConfig, tokenizerJson } from './support/vocabulary.mjs';
 
 /** Deviation that Hugging Face initialises Llamas with. */
@@ -102,9 +103,14 @@ function readRecipe(folder) {
  *
  * @param options.shape sizes under their names in config.json; see support/shapes.mjs
  * @param options.gguf also write model.gguf with the same weights
+ * @param options.views pytorch_model.bin instead, whose tensors are views of one storage as large as the
+ *   largest of them: for GPUs, where the disk would take longer than what is measured
  * @returns {{ folder: string, gguf: string | null, parameters: number }}
  */
-export function makeCheckpoint(folder, { shape, dtype = 'float16', seed = 1, gguf = false }) {
+export function makeCheckpoint(
+  folder,
+  { shape, dtype = 'float16', seed = 1, gguf = false, views = false },
+) {
   if (!FORMATS[dtype]) {
     throw new Error(
       `Expected one of ${Object.keys(FORMATS).join(', ')} for dtype but received ${dtype}`,
@@ -112,7 +118,7 @@ export function makeCheckpoint(folder, { shape, dtype = 'float16', seed = 1, ggu
   }
   const ggufFile = path.join(folder, 'model.gguf');
   const made = { folder, gguf: gguf ? ggufFile : null, parameters: parameterCount(shape) };
-  const recipe = JSON.stringify({ shape, dtype, seed, gguf });
+  const recipe = JSON.stringify({ shape, dtype, seed, gguf, views });
   if (readRecipe(folder) === recipe) return made;
 
   mkdirSync(folder, { recursive: true });
@@ -123,9 +129,14 @@ export function makeCheckpoint(folder, { shape, dtype = 'float16', seed = 1, ggu
   json('generation_config.json', { bos_token_id: 1, eos_token_id: 2, pad_token_id: 0 });
   json('tokenizer.json', tokenizerJson(vocabulary));
   json('tokenizer_config.json', tokenizerConfig);
-  const source = path.join(folder, 'model.safetensors');
-  const tensors = writeSafetensors(source, { shape, dtype, seed });
-  if (gguf) writeGguf(ggufFile, { source, tensors, shape, dtype, vocabulary });
+  if (views) {
+    const file = path.join(folder, 'pytorch_model.bin');
+    writeTorchViews(file, tensorsOf(shape), { dtype, deviation: INITIALIZER_RANGE, seed });
+  } else {
+    const source = path.join(folder, 'model.safetensors');
+    const tensors = writeSafetensors(source, { shape, dtype, seed });
+    if (gguf) writeGguf(ggufFile, { source, tensors, shape, dtype, vocabulary });
+  }
   // Written last and moved into place: a folder with a recipe is whole.
   writeFileSync(path.join(folder, `${RECIPE}.part`), recipe);
   renameSync(path.join(folder, `${RECIPE}.part`), path.join(folder, RECIPE));

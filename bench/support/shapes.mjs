@@ -2,6 +2,16 @@
 const LLAMA2 = { vocab_size: 32000, max_position_embeddings: 4096 };
 
 export const SHAPES = {
+  /** 1.5 M parameters: to see that something runs. */
+  tiny: {
+    vocab_size: 512,
+    max_position_embeddings: 512,
+    hidden_size: 256,
+    intermediate_size: 512,
+    num_hidden_layers: 2,
+    num_attention_heads: 2,
+    num_key_value_heads: 1,
+  },
   /** 100.5 M parameters. */
   '100m': {
     ...LLAMA2,
