@@ -47,6 +47,24 @@ const scenarios = {
       max_new_tokens: 2000,
       min_new_tokens: 2000,
     }),
+  threads: async () => {
+    const models = [model];
+    for (let i = 0; i < 50; i++) {
+      try {
+        models.push(
+          await AutoModelForCausalLM.from_pretrained(path.join(here, '../../models/komt-tiny'), {
+            num_threads: 2,
+          }),
+        );
+      } catch (error) {
+        // What there is goes on.
+        const ids = await model.generate(options);
+        console.log(`${error.name}, then ${ids.dims[1] - 4} tokens`);
+        break;
+      }
+    }
+    await Promise.all(models.map((each) => each.dispose()));
+  },
   workers: async () => {
     const spawn = (name) => new Worker(new URL(import.meta.url), { argv: [dist, name] });
     const answer = (worker) =>

@@ -256,6 +256,27 @@ describe('processes and threads (dist/)', () => {
   it('an uncaught error in the middle of a stream exits with its code', async () => {
     await expect(node('throw')).rejects.toMatchObject({ code: 1, signal: null });
   });
+  // Root has no such limit: another user's, where root may become one.
+  const limited = async () => {
+    const ids = ['--reuid=12345', '--regid=12345', '--clear-groups'];
+    const shell = (script: string) =>
+      run('setpriv', [...ids, 'bash', '-c', script], {
+        timeout: 30_000,
+        env: { ...process.env, HOME: '/tmp' },
+      });
+    const readable = await shell(`test -r ${child} && test -x ${process.execPath}`).then(
+      () => true,
+      () => false,
+    );
+    return readable
+      ? (await shell(`ulimit -u 20; exec ${process.execPath} ${child} ${dist} threads`)).stdout
+      : null;
+  };
+  it('a limit on threads is an error, and ends nothing that runs', async ({ skip }) => {
+    const stdout = await limited();
+    if (stdout === null) skip('another user cannot be become, or cannot read this folder');
+    expect(stdout).toBe('OutOfMemoryError, then 40 tokens\n');
+  });
   it('workers generate at once, and may be terminated half way', async () => {
     expect((await node('workers')).stdout).toBe('equal\nterminated\n');
   });
