@@ -215,8 +215,18 @@ export class GenerationConfig {
     if (existing !== null && !existing.isDirectory()) {
       throw new InvalidArgumentError(`Provided path (${folder}) should be a directory, not a file`);
     }
-    await mkdir(folder, { recursive: true });
-    await writeFile(join(folder, config_file_name), this.to_json());
+    const file = join(folder, config_file_name);
+    try {
+      await mkdir(folder, { recursive: true });
+      await writeFile(file, this.to_json());
+    } catch (cause) {
+      throw new InvalidArgumentError('The configuration could not be written', {
+        file,
+        found: (cause as NodeJS.ErrnoException).code,
+        remedy: 'Choose a folder that can be written to.',
+        cause,
+      });
+    }
   }
 }
 

@@ -52,6 +52,12 @@ export function requireInteger(
   return value as number;
 }
 
+/** @throws {InvalidArgumentError} unless options are an object */
+export function requireOptions<T>(options: T): T {
+  if (typeof options === 'object' && options !== null) return options;
+  throw invalidArgument('options', 'an object', options);
+}
+
 /** `expected` words the interval, `inside` decides it. */
 export function requireNumber(
   name: string,

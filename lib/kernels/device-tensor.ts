@@ -54,9 +54,9 @@ export class DeviceTensor {
    * @throws {OutOfMemoryError} with the bytes needed and free
    */
   constructor(device: Device, dtype: DType, dims: readonly number[]) {
+    if (!(device instanceof Device)) throw invalidArgument('device', 'a Device', device);
     if (!DTYPES.includes(dtype))
       throw invalidArgument('dtype', `one of ${DTYPES.join(', ')}`, dtype);
-    if (!(device instanceof Device)) throw invalidArgument('device', 'a Device', device);
     const size = sizeOf(dims);
     this.device = device;
     this.dtype = dtype;

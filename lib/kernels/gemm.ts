@@ -1,7 +1,7 @@
 import { invalidArgument } from '../errors.js';
 import { guard } from '../native/errors.js';
 import type { DType } from '../native/kernels.js';
-import { dim, HALF, outputTensor, requireNumber, requireTensor } from './checks.js';
+import { dim, HALF, outputTensor, requireNumber, requireOptions, requireTensor } from './checks.js';
 import type { DeviceTensor } from './device-tensor.js';
 import { nativeRopeTarget, type RopeTarget } from './rope.js';
 
@@ -91,7 +91,7 @@ export function gemm(
   weight: DeviceTensor,
   options: GemmOptions = {},
 ): DeviceTensor {
-  const { bias, norm, epilogue = 'store', batchInvariant = false } = options;
+  const { bias, norm, epilogue = 'store', batchInvariant = false } = requireOptions(options);
   if (!EPILOGUES.includes(epilogue)) {
     throw invalidArgument('epilogue', `one of ${EPILOGUES.join(', ')}`, epilogue);
   }

@@ -1,6 +1,6 @@
 import { invalidArgument } from '../errors.js';
 import { guard } from '../native/errors.js';
-import { requireInteger, requireTensor } from './checks.js';
+import { requireInteger, requireOptions, requireTensor } from './checks.js';
 import type { Device } from './device.js';
 import { DeviceTensor } from './device-tensor.js';
 
@@ -36,6 +36,7 @@ export class KvCache {
    * @throws {OutOfMemoryError} with the bytes needed and free
    */
   constructor(device: Device, options: KvCacheOptions) {
+    requireOptions(options);
     this.device = device;
     this.dtype = options.dtype ?? 'float16';
     this.pages = requireInteger('pages', options.pages, 1);

@@ -1,7 +1,7 @@
 import { invalidArgument } from '../errors.js';
 import { guard } from '../native/errors.js';
 import type { NativeRopeTarget } from '../native/kernels.js';
-import { dim, outputTensor, requireInteger, requireTensor } from './checks.js';
+import { dim, outputTensor, requireInteger, requireOptions, requireTensor } from './checks.js';
 import type { Device } from './device.js';
 import type { DeviceTensor } from './device-tensor.js';
 import { KvCache } from './kv-cache.js';
@@ -81,7 +81,7 @@ export function nativeRopeTarget(
  * @returns the rotated queries, [tokens, num_attention_heads * head_dim] of the cache's type
  */
 export function rope(qkv: DeviceTensor, options: RopeOptions): DeviceTensor {
-  const { cache } = options;
+  const { cache } = requireOptions(options);
   if (!(cache instanceof KvCache)) throw invalidArgument('cache', 'a KvCache', cache);
   const heads = requireInteger('num_attention_heads', options.num_attention_heads, 1, 65535);
   const width = (heads + 2 * cache.num_key_value_heads) * cache.head_dim;
