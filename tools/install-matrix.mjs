@@ -20,6 +20,7 @@ import {
   checkBuilt,
   checkGenerates,
   checkRefused,
+  checkSmall,
 } from './install-matrix/checks.mjs';
 import { toolPath } from './install-matrix/tool-path.mjs';
 import { root } from './run.mjs';
