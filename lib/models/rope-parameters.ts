@@ -59,13 +59,12 @@ export function readRopeParameters(
   config: ConfigReader,
   max_position_embeddings: number,
 ): RopeParameters {
-  const filled = (field: string) => {
-    const value = config.raw[field];
-    return isObject(value) && Object.keys(value).length > 0;
+  const read = (field: string) => {
+    const value = config.raw[field] ?? {};
+    return isObject(value) ? value : config.fail(field, 'an object or null');
   };
-  const field = filled('rope_scaling') ? 'rope_scaling' : 'rope_parameters';
-  const value = config.raw[field] ?? {};
-  if (!isObject(value)) return config.fail(field, 'an object or null');
+  const field = Object.keys(read('rope_scaling')).length > 0 ? 'rope_scaling' : 'rope_parameters';
+  const value = read(field);
   if (Object.values(value).some(isObject)) return config.fail(field, 'one set for all layers');
 
   const rope = new ConfigReader(value, config.file, `${field}.`);

@@ -112,7 +112,7 @@ export function mutateJson(text: string, random: Random): string | undefined {
             place,
             value.slice(0, random.below(value.length + 1)) + random.pick(['', '\u0000', 'x']),
           );
-        } else set(place, random.pick(HOSTILE));
+        } else set(place, structuredClone(random.pick(HOSTILE)));
         break;
       default:
         set(place, structuredClone(random.pick(HOSTILE)));

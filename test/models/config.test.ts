@@ -2,7 +2,12 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { JsonObject } from '../../lib/bounded-json.js';
-import { CheckpointError, FileNotFoundError, UnsupportedModelError } from '../../lib/errors.js';
+import {
+  CheckpointError,
+  FileNotFoundError,
+  InvalidArgumentError,
+  UnsupportedModelError,
+} from '../../lib/errors.js';
 import { AutoConfig, PretrainedConfig } from '../../lib/models/config.js';
 import { temporaryFolder } from '../temporary-folder.js';
 
@@ -106,7 +111,34 @@ describe('a config is refused', () => {
     ['with a fractional size', { intermediate_size: 1.5 }, /intermediate_size/],
     ['with a text for a size', { vocab_size: '100' }, /vocab_size/],
     ['with an enormous size', { hidden_size: 2 ** 40 }, /hidden_size.*from 1 to 65536/],
-    ['with too many layers', { num_hidden_layers: 1e6 }, /num_hidden_layers/],
+    ['with too many layers', { num_hidden_layers: 1025 }, /num_hidden_layers.*from 1 to 1024/],
+    ['with too many tokens', { vocab_size: 2 ** 21 + 1 }, /vocab_size.*from 1 to 2097152/],
+    ['with too many positions', { max_position_embeddings: 2 ** 24 + 1 }, /from 1 to 16777216/],
+    [
+      'with heads that are too wide together',
+      { num_attention_heads: 1024, hidden_size: 1024, head_dim: 130 },
+      /head_dim.*at most 131072 for all 1024 heads together/,
+    ],
+    [
+      'with too many parameters',
+      { num_hidden_layers: 1024, hidden_size: 2 ** 16, head_dim: 8, intermediate_size: 2 ** 18 },
+      /a model of at most 4398046511104 parameters/,
+    ],
+    ['with an infinite epsilon', { rms_norm_eps: Number.POSITIVE_INFINITY }, /rms_norm_eps/],
+    ['with an epsilon that is no number', { rms_norm_eps: Number.NaN }, /rms_norm_eps/],
+    [
+      'with a wavelength beyond float32',
+      { rope_theta: 1e300 },
+      /rope_theta.*at most 1000000000000/,
+    ],
+    [
+      'with a factor beyond float32',
+      { rope_scaling: { type: 'linear', factor: 1e-300 } },
+      /rope_scaling\.factor/,
+    ],
+    ['with a scaling that is a list', { rope_scaling: [2] }, /rope_scaling.*an object or null/],
+    ['with a long name', { hidden_act: 'x'.repeat(257) }, /hidden_act.*at most 256 characters/],
+    ['with many end tokens', { eos_token_id: Array(1001).fill(1) }, /eos_token_id.*1 to 1000/],
     [
       'with heads that do not divide',
       { num_attention_heads: 7 },
@@ -163,6 +195,10 @@ describe('a config is refused', () => {
       expect(error).toBeInstanceOf(UnsupportedModelError);
       expect((error as UnsupportedModelError).file).toBe('/models/x/config.json');
     }
+  });
+
+  it.each([[null], [1], ['{}'], [[]], [undefined]])('that is %j', (raw) => {
+    expect(() => new PretrainedConfig(raw as never)).toThrow(InvalidArgumentError);
   });
 
   const qwen2 = { ...llama, model_type: 'qwen2', architectures: undefined, num_key_value_heads: 8 };
