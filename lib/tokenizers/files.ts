@@ -10,6 +10,7 @@ import {
   MAX_SETTINGS_VALUES,
   MAX_TEMPLATE_LENGTH,
   MAX_TOKENIZER_JSON_BRACES,
+  MAX_TOKENIZER_JSON_BRACKETS,
   MAX_TOKENIZER_JSON_BYTES,
   MAX_TOKENIZER_JSON_VALUES,
 } from './limits.js';
@@ -61,11 +62,11 @@ async function readTokenizerJson(file: string, signal?: AbortSignal): Promise<Js
     error: TokenizerError,
     signal,
   });
-  // Counted before anything is parsed: a file of nothing but objects would cost ten times its size.
-  if (!(await runInSlices(hasFewObjects(bytes), signal))) {
-    throw new TokenizerError('tokenizer.json has more objects than any vocabulary needs', {
+  // Counted before anything is parsed: a file of nothing else would cost ten times its size.
+  if (!(await runInSlices(hasFewParts(bytes), signal))) {
+    throw new TokenizerError('tokenizer.json has more objects or lists than any vocabulary needs', {
       file,
-      expected: `at most ${MAX_TOKENIZER_JSON_BRACES} opening braces`,
+      expected: `at most ${MAX_TOKENIZER_JSON_BRACES} objects and ${MAX_TOKENIZER_JSON_BRACKETS} lists`,
       found: 'more',
     });
   }
@@ -79,10 +80,12 @@ async function readTokenizerJson(file: string, signal?: AbortSignal): Promise<Js
   });
 }
 
-function* hasFewObjects(bytes: Uint8Array): Steps<boolean> {
+function* hasFewParts(bytes: Uint8Array): Steps<boolean> {
   let braces = 0;
+  let brackets = 0;
   for (let i = 0; i < bytes.length; i++) {
     if (bytes[i] === 0x7b && ++braces > MAX_TOKENIZER_JSON_BRACES) return false;
+    if (bytes[i] === 0x5b && ++brackets > MAX_TOKENIZER_JSON_BRACKETS) return false;
     if (i % PIECE === PIECE - 1) yield;
   }
   return true;

@@ -7,8 +7,12 @@
 export const MAX_TOKENIZER_JSON_BYTES = 128 * 1024 * 1024;
 /** That file has 2.1 M values. */
 export const MAX_TOKENIZER_JSON_VALUES = 4_000_000;
-/** Opening braces: objects cost V8 60 bytes at least, and there is one for each added token and part. */
+/**
+ * Opening braces and brackets. Objects cost V8 60 bytes at least, lists 30; there is an object for each
+ * added token, and a list for each merge: 515 K in that file.
+ */
 export const MAX_TOKENIZER_JSON_BRACES = 200_000;
+export const MAX_TOKENIZER_JSON_BRACKETS = 1_500_000;
 /** tokenizer_config.json of Llama 3, with its 256 reserved tokens, has 51 KB and 2 K values. */
 export const MAX_SETTINGS_BYTES = 16 * 1024 * 1024;
 export const MAX_SETTINGS_VALUES = 500_000;

@@ -23,7 +23,7 @@ interface Base {
   evaluateIdentifier(node: Node, scope: Scope): Value;
   evaluateBinaryExpression(node: Node, scope: Scope): Value;
   evaluateCallExpression(node: Node, scope: Scope): Value;
-  evaluateCallStatement(node: Node, scope: Scope): Value;
+  evaluateMemberExpression(node: Node, scope: Scope): Value;
   evaluateFor(node: Node, scope: Scope): Value;
   applyFilter(operand: Value, filter: Node, scope: Scope): Value;
 }
@@ -36,7 +36,7 @@ const OVERRIDDEN = [
   'evaluateIdentifier',
   'evaluateBinaryExpression',
   'evaluateCallExpression',
-  'evaluateCallStatement',
+  'evaluateMemberExpression',
   'evaluateFor',
   'applyFilter',
 ] as const;
@@ -188,7 +188,7 @@ export class BoundedInterpreter extends Base {
     let callee = node.callee as Node;
     if (callee.type === 'MemberExpression') {
       const object = this.evaluate(callee.object as Node, scope);
-      callee = { ...callee, object: prepared(object) };
+      callee = { ...callee, object: prepared(object), called: true };
       const property = callee.property as Node;
       let name: unknown = property.value;
       if (callee.computed === true && property.type !== 'SliceExpression') {
@@ -238,16 +238,14 @@ export class BoundedInterpreter extends Base {
     return value;
   }
 
-  /** A block cannot be handed to a method, whose arguments {@link evaluateCallExpression} looks at. */
-  override evaluateCallStatement(node: Node, scope: Scope): Value {
-    const { callee } = node.call as { callee: Node };
-    if (callee.type === 'MemberExpression') {
-      const object = this.evaluate(callee.object as Node, scope);
-      if (object.type !== 'ObjectValue' && object.type !== 'NamespaceValue') {
-        throw new Error('A call block needs a macro');
-      }
+  /** A method that is kept under a name would be called unseen. */
+  override evaluateMemberExpression(node: Node, scope: Scope): Value {
+    const object = this.evaluate(node.object as Node, scope);
+    const value = super.evaluateMemberExpression({ ...node, object: prepared(object) }, scope);
+    if (value.type === 'FunctionValue' && isText(object) && node.called !== true) {
+      throw new Error('A method of a string can only be called');
     }
-    return super.evaluateCallStatement(node, scope);
+    return value;
   }
 
   override evaluateFor(node: Node, scope: Scope): Value {
