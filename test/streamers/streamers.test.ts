@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { InvalidArgumentError } from '../../lib/errors.js';
 import {
   BaseStreamer,
   StreamTimeoutError,
@@ -62,6 +63,43 @@ describe.each(NAMES)('200 Korean, emoji and mixed texts with %s', (name) => {
         expect(out.some((piece) => piece.includes('\uFFFD') || piece === '')).toBe(false);
       }
     }
+  });
+});
+
+describe('ids that are none', () => {
+  it.each([-1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 60, '5', null, undefined, {}, 5n])(
+    '%s is an InvalidArgumentError',
+    async (id) => {
+      for (const name of ['spm-bpe', 'byte-level', 'unigram-json']) {
+        const tokenizer = await load(name);
+        const stream = tokenizer.decodeStream();
+        expect(() => stream.push(id as number)).toThrow(InvalidArgumentError);
+        expect(() => stream.push([id as number])).toThrow(InvalidArgumentError);
+        expect(() => stream.skip([id as number])).toThrow(InvalidArgumentError);
+        // The stream serves on.
+        expect(stream.push(tokenizer.encode('a')) + stream.finish()).toContain('a');
+        if (typeof id !== 'bigint') {
+          expect(() => tokenizer.decode([id as number])).toThrow(InvalidArgumentError);
+        }
+      }
+    },
+  );
+
+  it('beyond the vocabulary give nothing', async () => {
+    for (const name of NAMES) {
+      const tokenizer = await load(name);
+      for (const id of [tokenizer.length, 2 ** 31, 2 ** 32, 2 ** 53 - 1]) {
+        expect(tokenizer.decode([id])).toBe('');
+        expect(tokenizer.decodeStream().push(id)).toBe('');
+        expect(tokenizer.convert_ids_to_tokens(id)).toBe(null);
+      }
+    }
+  });
+
+  it('do not look names of JavaScript up', async () => {
+    const tokenizer = await load('spm-bpe');
+    expect(() => tokenizer.decode(['constructor'] as never)).toThrow(InvalidArgumentError);
+    expect(() => tokenizer.convert_ids_to_tokens(-1)).toThrow(InvalidArgumentError);
   });
 });
 
