@@ -1,5 +1,9 @@
 import type { TokenDecoder } from './token-decoders.js';
 
+function isList(ids: number | readonly number[]): ids is readonly number[] {
+  return Array.isArray(ids) || ArrayBuffer.isView(ids);
+}
+
 /** Incremental decoding of one sequence; see `PreTrainedTokenizer.decodeStream`. */
 export class DecodeStream {
   readonly #decoder: TokenDecoder;
@@ -19,7 +23,7 @@ export class DecodeStream {
    */
   push(ids: number | readonly number[]): string {
     let text = '';
-    for (const token of this.#tokens(Array.isArray(ids) ? ids : [ids as number])) {
+    for (const token of this.#tokens(isList(ids) ? ids : [ids])) {
       text += this.#decoder.push(token);
     }
     return text;

@@ -56,7 +56,10 @@ function reasonOf(error: unknown): string {
   return message.length > 1000 ? `${message.slice(0, 1000)}...` : message;
 }
 
-function range(start: number, stop?: number, step = 1): number[] {
+/** Python's `range`, as a list; true and false are numbers there. */
+function range(...args: unknown[]): number[] {
+  const numbers = args.map((arg) => (typeof arg === 'boolean' ? Number(arg) : (arg as number)));
+  const [start = 0, stop, step = 1] = numbers;
   const [from, to] = stop === undefined ? [0, start] : [start, stop];
   if (![from, to, step].every((x) => typeof x === 'number')) {
     throw new Error('range() needs numbers');
