@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import { AbortError, type ChatMessage, TextStreamer } from 'komt';
+import { interruptSignal } from './interrupt.js';
 import {
   addLoadOptions,
   addSamplingOptions,
@@ -8,6 +9,7 @@ import {
   type SamplingFlags,
   samplingOptions,
 } from './options.js';
+import { writeAnswer } from './output.js';
 import { addTemplateOption, encodePrompt, type TemplateFlags } from './prompt.js';
 import { AnswerClock, type LoadedModel, loadModel } from './session.js';
 
@@ -34,7 +36,7 @@ async function answer(
     skip_special_tokens: true,
     callback_function: (text: string) => {
       pieces.push(text);
-      process.stdout.write(text);
+      writeAnswer(text);
     },
     token_callback_function: () => clock.tick(),
   });
@@ -49,13 +51,17 @@ async function answer(
   } catch (error) {
     if (!(error instanceof AbortError)) throw error;
   }
-  process.stdout.write('\n');
+  writeAnswer('\n');
   if (flags.verbose) console.error(clock.summary(model));
   return pieces.join('').trim();
 }
 
-/** Reads lines and answers them until the input ends. */
-async function converse(loaded: LoadedModel, flags: ChatFlags): Promise<void> {
+/**
+ * Reads lines and answers them until the input ends.
+ * @param ended fires when the program is to end; for Ctrl-C that is decided here.
+ * @throws AbortError
+ */
+async function converse(loaded: LoadedModel, flags: ChatFlags, ended: AbortSignal): Promise<void> {
   const system: ChatMessage[] = flags.system ? [{ role: 'system', content: flags.system }] : [];
   let messages = [...system];
   let running: AbortController | null = null;
@@ -68,6 +74,12 @@ async function converse(loaded: LoadedModel, flags: ChatFlags): Promise<void> {
   let open = true;
   lines.on('close', () => {
     open = false;
+  });
+  const isTerminated = () => ended.aborted && ended.reason.signal !== 'SIGINT';
+  ended.addEventListener('abort', () => {
+    if (!isTerminated()) return;
+    running?.abort();
+    lines.close();
   });
   lines.on('SIGINT', onInterrupt);
   process.on('SIGINT', onInterrupt);
@@ -91,6 +103,7 @@ async function converse(loaded: LoadedModel, flags: ChatFlags): Promise<void> {
     process.off('SIGINT', onInterrupt);
     lines.close();
   }
+  if (isTerminated()) throw new AbortError(ended.reason);
 }
 
 export function addChatCommand(program: Command): void {
@@ -100,10 +113,11 @@ export function addChatCommand(program: Command): void {
     .option('--system <text>', 'instruction in front of the conversation');
   addTemplateOption(addSamplingOptions(addLoadOptions(command))).action(
     async (flags: ChatFlags) => {
-      const loaded = await loadModel(flags);
+      const ended = interruptSignal();
+      const loaded = await loadModel(flags, ended);
       try {
         if (process.stdin.isTTY) console.log(HELP);
-        await converse(loaded, flags);
+        await converse(loaded, flags, ended);
       } finally {
         await loaded.model.dispose();
       }

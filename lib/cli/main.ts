@@ -3,6 +3,7 @@ import { addBuildCommand } from './build.js';
 import { addChatCommand } from './chat.js';
 import { addGenerateCommand } from './generate.js';
 import { addInspectCommand } from './inspect.js';
+import { exitOnBrokenOutput } from './output.js';
 import { packageVersion } from './package.js';
 import { reportFailure } from './report.js';
 
@@ -20,7 +21,8 @@ Examples:
   komt inspect --model davidkim205/komt-Llama-2-13b-hf
   komt build --cuda on
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.`,
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C),
+143 terminated. KOMT_DEBUG=1 or --verbose shows the stack of an error.`,
   );
 addGenerateCommand(program);
 addChatCommand(program);
@@ -33,10 +35,9 @@ program.exitOverride((error) => {
 });
 for (const command of program.commands) command.copyInheritedSettings(program);
 
-// A reader that has seen enough, such as `head`, is no failure of ours.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error;
+exitOnBrokenOutput();
+process.on('uncaughtException', (error) => {
+  reportFailure(error, process.argv);
   process.exit();
 });
-
 program.parseAsync().catch((error: unknown) => reportFailure(error, process.argv));

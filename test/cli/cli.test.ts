@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { printable } from '../../lib/cli/output.js';
 import { temporaryFolder } from '../temporary-folder.js';
 
 const root = path.resolve(import.meta.dirname, '../..');
@@ -101,15 +102,67 @@ describe('komt generate', () => {
     expect((await komt(['no-such-command'])).code).toBe(2);
     expect((await komt(['generate', ' '])).stderr).toMatch(/The prompt is empty/);
   });
-  it('ends with 130 on Ctrl-C', async () => {
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('ends without a word on %s, with %d', async (signal, expected) => {
     let sent = false;
-    const { code } = await komt(['generate', '--greedy', pair.instruction], {
+    const { code, stderr } = await komt(['generate', '--greedy', pair.instruction], {
       onOutput: (_text, child) => {
-        if (!sent) child.kill('SIGINT');
+        if (!sent) child.kill(signal);
         sent = true;
       },
     });
-    expect(code).toBe(130);
+    expect(code).toBe(expected);
+    expect(stderr).toBe('');
+  });
+  it('names the error, and takes KOMT_DEBUG for a wish to see its stack', async () => {
+    const args = ['generate', '--model', './no-such-folder', 'x'];
+    expect((await komt(args)).stderr).toMatch(/^komt: FileNotFoundError: .*Check the path.*\n$/);
+    process.env.KOMT_DEBUG = '1';
+    try {
+      expect((await komt(args)).stderr).toMatch(/\n\s+at /);
+    } finally {
+      delete process.env.KOMT_DEBUG;
+    }
+  });
+  it('takes no prompt without end', async () => {
+    const { code, stderr } = await komt(['generate'], { input: 'x'.repeat((16 << 20) + 1) });
+    expect(stderr).toMatch(/The prompt is too long: expected at most 16777216 bytes/);
+    expect(code).toBe(2);
+  });
+});
+
+describe('output that cannot be written', () => {
+  const full = '/dev/full';
+  it.skipIf(!existsSync(full)).each([['inspect'], ['generate', '--greedy', '가']])(
+    'ends %s with one sentence and 1',
+    async (...args) => {
+      const output = openSync(full, 'w');
+      try {
+        const child = spawn(process.execPath, [path.join(root, 'dist/cli.js'), ...args], {
+          stdio: ['ignore', output, 'pipe'],
+        });
+        let stderr = '';
+        child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+          stderr += text;
+        });
+        expect(await new Promise((done) => child.on('close', done))).toBe(1);
+        expect(stderr).toMatch(/^komt: Standard output cannot be written: ENOSPC.*\n$/);
+      } finally {
+        closeSync(output);
+      }
+    },
+  );
+});
+
+describe('what a model says', () => {
+  const hostile = 'a\x1b]52;c;ZXZpbA==\x07b\x9b2Jc\r\0d\n\t한\x7f';
+  it('reaches a terminal without what the terminal would obey', () => {
+    expect(printable(hostile, { isTTY: true })).toBe('a]52;c;ZXZpbA==b2Jcd\n\t한');
+  });
+  it('reaches a pipe as it is', () => {
+    expect(printable(hostile, {})).toBe(hostile);
   });
 });
 
@@ -139,6 +192,22 @@ describe('komt chat', () => {
     expect(stdout).toContain(pairs[1]?.response.split('\n')[0]);
     expect(stdout).not.toContain(pair.response);
     expect(code).toBe(0);
+  });
+});
+
+describe('komt chat that is terminated', () => {
+  it('ends with 143', async () => {
+    let sent = false;
+    const { code } = await komt(['chat', '--greedy'], {
+      input: `${pair.instruction}\n`,
+      onOutput: (text, child) => {
+        if (!sent && text.length > 20) {
+          sent = true;
+          child.kill('SIGTERM');
+        }
+      },
+    });
+    expect(code).toBe(143);
   });
 });
 
