@@ -70,34 +70,54 @@ export function logSoftmax(values: Float32Array): Float32Array {
   return out;
 }
 
-const LITTLE_ENDIAN = new Uint8Array(Uint16Array.of(1).buffer)[0] === 1;
+/** Numbers that half of a 32-bit key can be. */
+const DIGITS = 2 ** 16;
+
+/** Orders `from` by one half of the keys, into `to`; equal halves keep their order. */
+function sortByHalf(keys: Uint32Array, shift: 0 | 16, from: Uint32Array, to: Uint32Array): void {
+  const next = new Uint32Array(DIGITS + 1);
+  for (let i = 0; i < keys.length; i++) {
+    const digit = (((keys[i] as number) >>> shift) & 0xffff) + 1;
+    next[digit] = (next[digit] as number) + 1;
+  }
+  for (let d = 1; d <= DIGITS; d++) next[d] = (next[d] as number) + (next[d - 1] as number);
+  for (let i = 0; i < from.length; i++) {
+    const place = from[i] as number;
+    const digit = ((keys[place] as number) >>> shift) & 0xffff;
+    const at = next[digit] as number;
+    next[digit] = at + 1;
+    to[at] = place;
+  }
+}
 
 /**
- * Indices in ascending order of their values; equal values keep their order, NaN comes last.
- *
- * Each value and its index make one 64-bit integer, which sorts without a call of JavaScript for
- * every comparison.
+ * Indices in ascending order of their values; equal values keep their order, NaN comes last. A radix
+ * sort: a vocabulary takes a few milliseconds, where a comparison for every step takes tens.
  *
  * @param among the indices to sort, ascending; all of them by default.
  */
 export function sortAscending(values: Float32Array, among?: Uint32Array): Uint32Array {
   const n = among?.length ?? values.length;
-  const keys = new BigUint64Array(n);
-  const words = new Uint32Array(keys.buffer);
-  const [low, high] = LITTLE_ENDIAN ? [0, 1] : [1, 0];
-  const float = new Float32Array(1);
-  const bits = new Uint32Array(float.buffer);
+  const floats = new Float32Array(n);
+  const order = new Uint32Array(n);
   for (let i = 0; i < n; i++) {
-    const index = among === undefined ? i : (among[i] as number);
     // Adding zero makes -0 equal to 0.
-    float[0] = (values[index] as number) + 0;
-    const b = bits[0] as number;
-    // Integers in the order of the floats: negative ones count down.
-    words[2 * i + high] = b >>> 31 === 1 && !Number.isNaN(float[0]) ? ~b : b | 0x80000000;
-    words[2 * i + low] = index;
+    floats[i] = (values[among === undefined ? i : (among[i] as number)] as number) + 0;
+    order[i] = i;
   }
-  keys.sort();
-  return Uint32Array.from({ length: n }, (_, i) => words[2 * i + low] as number);
+  const keys = new Uint32Array(floats.buffer);
+  for (let i = 0; i < n; i++) {
+    const bits = keys[i] as number;
+    // Integers in the order of the floats: negative ones count down, and NaN has no sign.
+    const negative = bits >>> 31 === 1 && (bits & 0x7fffffff) <= 0x7f800000;
+    keys[i] = negative ? ~bits : bits | 0x80000000;
+  }
+  const half = new Uint32Array(n);
+  sortByHalf(keys, 0, order, half);
+  sortByHalf(keys, 16, half, order);
+  if (among !== undefined)
+    for (let i = 0; i < n; i++) order[i] = among[order[i] as number] as number;
+  return order;
 }
 
 /** Indices of the entries above -Infinity, ascending. */
