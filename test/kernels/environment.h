@@ -19,6 +19,8 @@ void begin_schedule(std::uint64_t seed);
 bool checks_every_access();
 // cudaMalloc gives 0xff bytes, and knows them to be unwritten. On a device the harness writes them.
 bool fresh_memory_is_nan();
+// Whether kernels run at the sizes of 7B and 13B models; the emulator takes a sixteenth.
+bool full_size();
 // What was found since the last call (races, reads of uninitialised memory, divergence, ...), as
 // text.
 std::vector<std::string> take_findings();

@@ -22,6 +22,7 @@ int default_seeds() { return 1; }
 void begin_schedule(std::uint64_t) {}
 bool checks_every_access() { return false; }
 bool fresh_memory_is_nan() { return false; }
+bool full_size() { return true; }
 std::vector<std::string> take_findings() { return {}; }
 std::string summary_fields() { return ""; }
 

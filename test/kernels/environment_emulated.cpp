@@ -39,6 +39,8 @@ bool checks_every_access() { return kAddressSanitizer || emulator::race_detectio
 
 bool fresh_memory_is_nan() { return true; }
 
+bool full_size() { return false; }
+
 std::vector<std::string> take_findings() {
   std::vector<std::string> findings;
   for (const emulator::Report& report : emulator::take_reports()) {

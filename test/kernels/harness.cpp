@@ -206,6 +206,7 @@ namespace {
 struct Options {
   int seeds = 0;  // 0: as many as the environment asks for
   std::string filter;
+  std::string exclude;
 };
 
 bool parse(int argc, char** argv, Options& options) {
@@ -215,8 +216,13 @@ bool parse(int argc, char** argv, Options& options) {
       options.seeds = std::atoi(argv[++i]);
     } else if (argument == "--filter" && i + 1 < argc) {
       options.filter = argv[++i];
+    } else if (argument == "--exclude" && i + 1 < argc) {
+      options.exclude = argv[++i];
     } else {
-      std::fprintf(stderr, "usage: %s [--seeds COUNT] [--filter PART_OF_A_TEST_NAME]\n", argv[0]);
+      std::fprintf(stderr,
+                   "usage: %s [--seeds COUNT] [--filter PART_OF_A_TEST_NAME] "
+                   "[--exclude PART_OF_A_TEST_NAME]\n",
+                   argv[0]);
       return false;
     }
   }
@@ -235,7 +241,10 @@ int run_all(const Options& options) {
     return file != 0 ? file < 0 : std::strcmp(a.name, b.name) < 0;
   });
   std::erase_if(tests, [&](const RegisteredTest& test) {
-    return std::string_view(test.name).find(options.filter) == std::string_view::npos;
+    const std::string_view name = test.name;
+    const bool excluded =
+        !options.exclude.empty() && name.find(options.exclude) != std::string_view::npos;
+    return excluded || name.find(options.filter) == std::string_view::npos;
   });
   if (tests.empty()) {
     std::printf("no test's name contains '%s'\n", options.filter.c_str());

@@ -134,6 +134,14 @@ class Problem {
     return output;
   }
 
+  // Of one query head of the i-th new token of the only sequence.
+  std::vector<double> expected_head(int i, int head) const {
+    const Stream<T>& s = streams_.front();
+    std::vector<double> output;
+    append_row(output, s, s.lengths.kv_length - s.lengths.new_tokens + i, head);
+    return output;
+  }
+
   int columns() const { return heads_.query * heads_.dim; }
 
  private:
