@@ -1,6 +1,8 @@
 // Attention of the 7B, 13B and 70B shapes: prompts by TFLOP/s, decode by the cache's bytes.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +22,10 @@ struct Model {
 };
 constexpr int kHeadDim = 128;
 constexpr Model kModels[] = {{"7B", 32, 32}, {"13B", 40, 40}, {"70B", 64, 8}};
+constexpr Model kTinyModels[] = {{"tiny", 2, 2}, {"tiny grouped", 8, 1}};
+std::span<const Model> models() {
+  return tiny() ? std::span<const Model>(kTinyModels) : std::span<const Model>(kModels);
+}
 
 // A batch of equal sequences whose pages lie in order.
 class Batch {
@@ -88,31 +94,40 @@ std::string label(const char* what, Model model, int sequences, int kv_length, i
 }
 
 void prefill(Model model, int kv_length, int new_tokens) {
+  kv_length = sized(kv_length);
+  new_tokens = std::min(sized(new_tokens), kv_length);
+  const std::string what = label("prefill", model, 1, kv_length, new_tokens);
+  if (!wanted(what)) return;
   const double microseconds = Batch(model, 1, kv_length, new_tokens).time();
   // Visible pairs of query and key: all of the earlier tokens, half of the new ones.
   const double pairs = double(new_tokens) * (kv_length - new_tokens) +
                        0.5 * new_tokens * (new_tokens + 1.0);
-  report_flops(label("prefill", model, 1, kv_length, new_tokens), microseconds,
-               4.0 * kHeadDim * model.heads * pairs);
+  report_flops(what, microseconds, 4.0 * kHeadDim * model.heads * pairs);
 }
 
 void decode(Model model, int sequences, int kv_length) {
+  kv_length = sized(kv_length);
+  const std::string what = label("decode", model, sequences, kv_length, 1);
+  if (!wanted(what)) return;
   const double microseconds = Batch(model, sequences, kv_length, 1).time();
-  report_bytes(label("decode", model, sequences, kv_length, 1), microseconds,
-               4.0 * kHeadDim * model.kv_heads * kv_length * sequences);
+  report_bytes(what, microseconds, 4.0 * kHeadDim * model.kv_heads * kv_length * sequences);
 }
 
 KOMT_KERNEL_BENCH(attention_prefill) {
-  for (const Model model : kModels) {
+  for (const Model model : models()) {
+    if (tiny()) {
+      prefill(model, 100, 100);
+      continue;
+    }
     for (const int length : {512, 2048, 8192}) prefill(model, length, length);
     prefill(model, 8192, 512);
   }
 }
 
 KOMT_KERNEL_BENCH(attention_decode) {
-  for (const Model model : kModels) {
+  for (const Model model : models()) {
     for (const int length : {256, 1024, 4096, 16384}) decode(model, 1, length);
-    decode(model, 16, 4096);
+    decode(model, tiny() ? 2 : 16, 4096);
   }
 }
 

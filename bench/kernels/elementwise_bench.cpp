@@ -17,8 +17,8 @@ namespace {
 using kernels::ElementType;
 using kernels::kPageTokens;
 
-constexpr int kRows[] = {1, 2048};
-constexpr int kHidden[] = {4096, 5120};
+std::vector<int> row_counts() { return {1, sized(2048)}; }
+std::vector<int> hidden_sizes() { return {sized(4096), sized(5120)}; }
 
 std::string label(const char* what, int rows, int cols) {
   char text[96];
@@ -27,8 +27,9 @@ std::string label(const char* what, int rows, int cols) {
 }
 
 KOMT_KERNEL_BENCH(rms_norm) {
-  for (const int hidden : kHidden) {
-    for (const int rows : kRows) {
+  for (const int hidden : hidden_sizes()) {
+    for (const int rows : row_counts()) {
+      if (!wanted(label("rms_norm", rows, hidden))) continue;
       const std::size_t elements = std::size_t(rows) * hidden;
       const Rotating<float> input(elements), weight(hidden);
       const Rotating<half> output(elements);
@@ -48,14 +49,15 @@ KOMT_KERNEL_BENCH(rms_norm) {
 }
 
 KOMT_KERNEL_BENCH(embed) {
-  constexpr int kVocab = 32000;
-  for (const int hidden : kHidden) {
-    for (const int rows : kRows) {
+  const int vocab = sized(32000);
+  for (const int hidden : hidden_sizes()) {
+    for (const int rows : row_counts()) {
+      if (!wanted(label("embed", rows, hidden))) continue;
       const std::size_t elements = std::size_t(rows) * hidden;
-      const Rotating<half> table(std::size_t(kVocab) * hidden);
+      const Rotating<half> table(std::size_t(vocab) * hidden);
       const Rotating<float> output(elements);
       std::vector<std::int32_t> ids = ascending(rows);
-      for (auto& id : ids) id = std::int32_t(id * 7919LL % kVocab);
+      for (auto& id : ids) id = std::int32_t(id * 7919LL % vocab);
       const Uploaded<std::int32_t> tokens(ids);
       const double time = microseconds([&](int i, cudaStream_t stream) {
         return kernels::gather_rows(
@@ -68,9 +70,10 @@ KOMT_KERNEL_BENCH(embed) {
 
 KOMT_KERNEL_BENCH(rope_append) {
   constexpr int kHeadDim = 128;
-  for (const int hidden : kHidden) {
+  for (const int hidden : hidden_sizes()) {
     const int heads = hidden / kHeadDim;
-    for (const int tokens : kRows) {
+    for (const int tokens : row_counts()) {
+      if (!wanted(label("rope_append", tokens, 3 * hidden))) continue;
       const std::size_t elements = std::size_t(tokens) * hidden;
       const int pages = (tokens + kPageTokens - 1) / kPageTokens;
       const Rotating<half> qkv(3 * elements), query(elements);
@@ -103,8 +106,9 @@ KOMT_KERNEL_BENCH(rope_append) {
 }
 
 KOMT_KERNEL_BENCH(copy_pages) {
-  for (const int hidden : kHidden) {
-    for (const int pages : {1, 64}) {
+  for (const int hidden : hidden_sizes()) {
+    for (const int pages : {1, tiny() ? 3 : 64}) {
+      if (!wanted(label("copy_pages", pages, kPageTokens * hidden))) continue;
       const std::size_t elements = std::size_t(pages) * kPageTokens * hidden;
       const Rotating<half> source_keys(elements), source_values(elements), target_keys(elements),
           target_values(elements);
@@ -124,24 +128,25 @@ KOMT_KERNEL_BENCH(copy_pages) {
 }
 
 KOMT_KERNEL_BENCH(convert_rows) {
-  constexpr int kCols = 5120;
-  constexpr int kCount = 4096;
-  const Rotating<float> source(std::size_t(kCount) * kCols);
-  const Rotating<half> target(std::size_t(2 * kCount) * kCols);
+  const int cols = sized(5120);
+  const int count = sized(4096);
+  if (!wanted(label("convert_rows from f32", count, cols))) return;
+  const Rotating<float> source(std::size_t(count) * cols);
+  const Rotating<half> target(std::size_t(2 * count) * cols);
   for (const int step : {1, 2}) {
     const double time = microseconds([&](int i, cudaStream_t stream) {
       kernels::ConvertRowsArgs args;
       args.source = source.at(i);
-      args.source_row_stride = kCols;
+      args.source_row_stride = cols;
       args.target = target.at(i);
       args.step = step;
-      args.count = kCount;
-      args.cols = kCols;
+      args.count = count;
+      args.cols = cols;
       return kernels::convert_rows(args, stream);
     });
     report_bytes(label(step == 1 ? "convert_rows from f32" : "convert_rows from f32, interleaved",
-                       kCount, kCols),
-                 time, 6.0 * kCount * kCols);
+                       count, cols),
+                 time, 6.0 * count * cols);
   }
 }
 

@@ -77,12 +77,10 @@ struct Sequence {
 };
 
 template <class T>
-void measure(const Layer& layer, int rows, ElementType type) {
-  const Rotating<T> weight(std::size_t(layer.n) * layer.k, 0.02f);
-  const Rotating<T> input(std::size_t(rows) * layer.k);
-  const Rotating<float> float_input(std::size_t(rows) * layer.k);
-  const Rotating<float> norm(std::size_t(layer.k));
-  const Rotating<float> output(std::size_t(rows) * layer.n);
+void measure(Layer layer, int rows, ElementType type) {
+  layer.n = sized(layer.n);
+  layer.k = sized(layer.k);
+  rows = sized(rows);
   LinearArgs args;
   args.type = type;
   args.rows = rows;
@@ -91,9 +89,18 @@ void measure(const Layer& layer, int rows, ElementType type) {
   args.epilogue = layer.epilogue;
   args.output_type = layer.epilogue == LinearEpilogue::residual_add ? ElementType::f32 : type;
   args.norm_eps = 1e-5f;
+  const bool fused = layer.norm && kernels::linear_fuses_norm(args);
+  const std::string what = std::string(layer.name) + " m=" + std::to_string(rows) + " " +
+                           std::to_string(layer.n) + "x" + std::to_string(layer.k) +
+                           (type == ElementType::f16 ? " f16" : " bf16") + (fused ? " norm" : "");
+  if (!wanted(what)) return;
+  const Rotating<T> weight(std::size_t(layer.n) * layer.k, 0.02f);
+  const Rotating<T> input(std::size_t(rows) * layer.k);
+  const Rotating<float> float_input(std::size_t(rows) * layer.k);
+  const Rotating<float> norm(std::size_t(layer.k));
+  const Rotating<float> output(std::size_t(rows) * layer.n);
   std::optional<Sequence<T>> sequence;
   if (layer.epilogue == LinearEpilogue::rope_append) sequence.emplace(rows, layer.n);
-  const bool fused = layer.norm && kernels::linear_fuses_norm(args);
   const double us = microseconds([&](int i, cudaStream_t stream) {
     LinearArgs a = args;
     a.weight = weight.at(i);
@@ -104,9 +111,6 @@ void measure(const Layer& layer, int rows, ElementType type) {
     a.programmatic_dependent_launch = true;
     return linear(a, stream);
   });
-  const std::string what = std::string(layer.name) + " m=" + std::to_string(rows) + " " +
-                           std::to_string(layer.n) + "x" + std::to_string(layer.k) +
-                           (type == ElementType::f16 ? " f16" : " bf16") + (fused ? " norm" : "");
   // At about 200 rows an H200 has as much to multiply as to read.
   if (rows <= 64) {
     report_bytes(what, us, 2.0 * layer.n * layer.k + 2.0 * rows * layer.k + 2.0 * rows * layer.n);
@@ -116,10 +120,11 @@ void measure(const Layer& layer, int rows, ElementType type) {
 }
 
 KOMT_KERNEL_BENCH(gemm_linear_layers) {
-  for (const int rows : {1, 2, 4, 8, 16, 32, 64, 256, 1024, 2048}) {
+  for (const int rows :
+       tiny() ? std::vector{1, 8, 64} : std::vector{1, 2, 4, 8, 16, 32, 64, 256, 1024, 2048}) {
     for (const Layer& layer : kLayers) measure<half>(layer, rows, ElementType::f16);
   }
-  for (const int rows : {1, 2048}) {
+  for (const int rows : tiny() ? std::vector{1} : std::vector{1, 2048}) {
     for (const Layer& layer : kLayers) measure<bfloat16>(layer, rows, ElementType::bf16);
   }
 }

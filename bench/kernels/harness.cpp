@@ -24,6 +24,14 @@ std::vector<Benchmark>& benchmarks() {
 }
 
 bool failed = false;
+int measured = 0;
+
+struct Options {
+  std::string_view filter;  // part of a benchmark's name
+  std::string_view only;    // part of a measurement's description
+  bool tiny = false;
+};
+Options options;
 
 int attribute(cudaDeviceAttr which) {
   int value = 0;
@@ -95,25 +103,30 @@ bool check(cudaError_t error, const char* what) {
   return false;
 }
 
+bool tiny() { return options.tiny; }
+
+bool wanted(const std::string& what) { return what.find(options.only) != std::string::npos; }
+
 double microseconds(const Launch& launch) {
-  constexpr double kReplayMicroseconds = 4000;
-  constexpr int kReplays = 15;
+  const double replay_microseconds = tiny() ? 0 : 4000;
+  const int replays = tiny() ? 3 : 15;
   Recording recording;
   if (!recording.record(launch, 4)) return 0;
   recording.replay();
   const double each = recording.replay() / 4;
   if (each <= 0) return 0;
-  const int launches = std::clamp(int(kReplayMicroseconds / each), 4, 1000);
+  const int launches = std::clamp(int(replay_microseconds / each), tiny() ? 1 : 4, 1000);
   if (!recording.record(launch, launches)) return 0;
   recording.replay();
   std::vector<double> times;
-  for (int i = 0; i < kReplays; ++i) times.push_back(recording.replay() / launches);
-  std::nth_element(times.begin(), times.begin() + kReplays / 2, times.end());
-  return times[kReplays / 2];
+  for (int i = 0; i < replays; ++i) times.push_back(recording.replay() / launches);
+  std::nth_element(times.begin(), times.begin() + replays / 2, times.end());
+  return times[replays / 2];
 }
 
 void report_bytes(const std::string& what, double us, double bytes) {
   if (us <= 0) return;
+  ++measured;
   const double rate = bytes / us * 1e6;
   std::printf("%-52s %9.1f us %8.0f GB/s   %5.1f%% of the read ceiling\n", what.c_str(), us,
               rate * 1e-9, 100 * rate / read_bandwidth());
@@ -122,6 +135,7 @@ void report_bytes(const std::string& what, double us, double bytes) {
 
 void report_flops(const std::string& what, double us, double flops) {
   if (us <= 0) return;
+  ++measured;
   const double rate = flops / us * 1e6;
   std::printf("%-52s %9.1f us %8.1f TFLOP/s %5.1f%% of the mma.sync ceiling\n", what.c_str(), us,
               rate * 1e-12, 100 * rate / mma_throughput());
@@ -129,7 +143,8 @@ void report_flops(const std::string& what, double us, double flops) {
 }
 
 std::size_t l2_bytes() {
-  static const std::size_t bytes = std::size_t(attribute(cudaDevAttrL2CacheSize));
+  static const std::size_t bytes =
+      tiny() ? std::size_t{1} << 12 : std::size_t(attribute(cudaDevAttrL2CacheSize));
   return bytes;
 }
 
@@ -141,17 +156,16 @@ std::vector<std::int32_t> ascending(int count, int step) {
 
 double read_bandwidth() {
   static const double rate = [] {
-    constexpr std::size_t kBytes = std::size_t{1} << 30;
-    void* data = detail::allocate_normal(kBytes / 2, 1.0f, ElementType::f16);
+    const std::size_t bytes = std::size_t{1} << (tiny() ? 18 : 30);
+    void* data = detail::allocate_normal(bytes / 2, 1.0f, ElementType::f16);
     auto* sink = static_cast<unsigned*>(detail::allocate_normal(1, 1.0f, ElementType::f32));
     // The best of several grids: the ceiling must not be a bad choice of ours.
     double best = 0;
-    for (const int blocks_per_sm : {2, 4, 8, 16}) {
+    for (const int blocks_per_sm : tiny() ? std::vector{1} : std::vector{2, 4, 8, 16}) {
       const int blocks = blocks_per_sm * attribute(cudaDevAttrMultiProcessorCount);
-      const double us = microseconds([&](int, cudaStream_t stream) {
-        return read_stream(data, kBytes, blocks, sink, stream);
-      });
-      if (us > 0) best = std::max(best, double(kBytes) / us * 1e6);
+      const double us = microseconds(
+          [&](int, cudaStream_t stream) { return read_stream(data, bytes, blocks, sink, stream); });
+      if (us > 0) best = std::max(best, double(bytes) / us * 1e6);
     }
     detail::release(data);
     detail::release(sink);
@@ -162,14 +176,13 @@ double read_bandwidth() {
 
 double mma_throughput() {
   static const double rate = [] {
-    constexpr int kRounds = 4096;
-    const int blocks = 4 * attribute(cudaDevAttrMultiProcessorCount);
+    const int rounds = tiny() ? 2 : 4096;
+    const int blocks = tiny() ? 2 : 4 * attribute(cudaDevAttrMultiProcessorCount);
     auto* sink = static_cast<float*>(detail::allocate_normal(1, 1.0f, ElementType::f32));
-    const double us = microseconds([&](int, cudaStream_t stream) {
-      return mma_from_registers(kRounds, blocks, sink, stream);
-    });
+    const double us = microseconds(
+        [&](int, cudaStream_t stream) { return mma_from_registers(rounds, blocks, sink, stream); });
     detail::release(sink);
-    return us > 0 ? double(blocks) * 8 * kRounds * 8 * 4096 / us * 1e6 : 0.0;
+    return us > 0 ? double(blocks) * 8 * rounds * 8 * 4096 / us * 1e6 : 0.0;
   }();
   return rate;
 }
@@ -201,7 +214,25 @@ void release(void* p) { cudaFree(p); }
 
 namespace {
 
-int run(std::string_view filter) {
+bool parse(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--tiny") {
+      options.tiny = true;
+    } else if (argument == "--only" && i + 1 < argc) {
+      options.only = argv[++i];
+    } else if (argument.substr(0, 1) != "-" && options.filter.empty()) {
+      options.filter = argument;
+    } else {
+      std::fprintf(stderr, "usage: %s [PART_OF_A_NAME] [--only PART_OF_A_DESCRIPTION] [--tiny]\n",
+                   argv[0]);
+      return false;
+    }
+  }
+  return true;
+}
+
+int run() {
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
     std::printf("no CUDA device: skipped\n");
@@ -216,13 +247,19 @@ int run(std::string_view filter) {
     return std::string_view(a.name) < b.name;
   });
   for (const Benchmark& benchmark : benchmarks()) {
-    if (std::string_view(benchmark.name).find(filter) != std::string_view::npos) benchmark.body();
+    if (std::string_view(benchmark.name).find(options.filter) != std::string_view::npos)
+      benchmark.body();
   }
-  return failed ? 1 : 0;
+  if (measured == 0) {
+    std::printf("nothing is called '%.*s' '%.*s'\n", int(options.filter.size()),
+                options.filter.data(), int(options.only.size()), options.only.data());
+  }
+  std::printf("%d measurements\n", measured);
+  return failed || measured == 0 ? 1 : 0;
 }
 
 }  // namespace
 
 }  // namespace komt::bench
 
-int main(int argc, char** argv) { return komt::bench::run(argc > 1 ? argv[1] : ""); }
+int main(int argc, char** argv) { return komt::bench::parse(argc, argv) ? komt::bench::run() : 2; }

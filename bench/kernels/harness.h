@@ -14,6 +14,7 @@
 // from registers.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -37,6 +38,15 @@ bool register_benchmark(const char* name, void (*body)());
 
 // Prints what went wrong and marks the run as failed; true when there is nothing wrong.
 bool check(cudaError_t error, const char* what);
+
+// Shapes of a toy model and few repetitions, to see that everything runs where speed means nothing.
+bool tiny();
+// `size`; when tiny about a sixteenth of it, a multiple of 256 as two heads of 128 are.
+inline int sized(int size) {
+  return tiny() && size >= 1024 ? std::max(256, size / 4096 * 256) : size;
+}
+// Whether a measurement of this description was asked for.
+bool wanted(const std::string& what);
 
 // Launches one repetition, the i-th, on the stream.
 using Launch = std::function<cudaError_t(int i, cudaStream_t stream)>;

@@ -9,7 +9,9 @@
 namespace komt::bench {
 namespace {
 
-constexpr int kVocabs[] = {32000, 128256, 262144};
+std::vector<int> vocabularies() {
+  return tiny() ? std::vector{sized(32000)} : std::vector{32000, 128256, 262144};
+}
 
 std::string label(const char* what, int rows, int vocab) {
   char text[96];
@@ -21,6 +23,7 @@ std::string label(const char* what, int rows, int vocab) {
 // each launch is followed by a copy that restores its rows (whose turn comes when the cache has lost
 // them), and what the copies take by themselves is subtracted.
 void sampling(const char* what, int rows, int vocab, const kernels::SamplingSettings& settings) {
+  if (!wanted(label(what, rows, vocab))) return;
   const std::size_t count = std::size_t(rows) * vocab;
   const Rotating<float> logits(count, 3.0f);
   const Rotating<float> originals(settings.do_sample ? count : 1, 3.0f);
@@ -71,8 +74,8 @@ KOMT_KERNEL_BENCH(sample) {
   kernels::SamplingSettings nucleus;  // nothing thins the list out before top-p
   nucleus.do_sample = true;
   nucleus.top_p = 0.9f;
-  for (const int vocab : kVocabs) {
-    for (const int rows : {1, 16}) {
+  for (const int vocab : vocabularies()) {
+    for (const int rows : {1, tiny() ? 2 : 16}) {
       sampling("greedy", rows, vocab, {});
       sampling("top_k 100, top_p 0.7", rows, vocab, card);
       sampling("top_p 0.9", rows, vocab, nucleus);
@@ -81,21 +84,23 @@ KOMT_KERNEL_BENCH(sample) {
 }
 
 KOMT_KERNEL_BENCH(score) {
-  constexpr int kRows = 512;
-  for (const int vocab : kVocabs) {
-    const Rotating<float> logits(std::size_t(kRows) * vocab), output(std::size_t(kRows) * vocab),
-        logprobs(kRows);
-    const Uploaded<std::int32_t> targets(std::vector<std::int32_t>(kRows, 7));
-    report_bytes(label("log_softmax", kRows, vocab), microseconds([&](int i, cudaStream_t stream) {
-                   return kernels::log_softmax(logits.at(i), output.at(i), kRows, vocab, stream);
+  const int rows = tiny() ? 4 : 512;
+  for (const int vocab : vocabularies()) {
+    if (!wanted(label("log_softmax", rows, vocab)) && !wanted(label("score_tokens", rows, vocab)))
+      continue;
+    const Rotating<float> logits(std::size_t(rows) * vocab), output(std::size_t(rows) * vocab),
+        logprobs(rows);
+    const Uploaded<std::int32_t> targets(std::vector<std::int32_t>(rows, 7));
+    report_bytes(label("log_softmax", rows, vocab), microseconds([&](int i, cudaStream_t stream) {
+                   return kernels::log_softmax(logits.at(i), output.at(i), rows, vocab, stream);
                  }),
-                 8.0 * kRows * vocab);
-    report_bytes(label("score_tokens", kRows, vocab), microseconds([&](int i, cudaStream_t stream) {
-                   return kernels::score_tokens({logits.at(i), targets.data(), logprobs.at(0),
-                                                 nullptr, kRows, vocab},
-                                                stream);
+                 8.0 * rows * vocab);
+    report_bytes(label("score_tokens", rows, vocab), microseconds([&](int i, cudaStream_t stream) {
+                   return kernels::score_tokens(
+                       {logits.at(i), targets.data(), logprobs.at(0), nullptr, rows, vocab},
+                       stream);
                  }),
-                 4.0 * kRows * vocab);
+                 4.0 * rows * vocab);
   }
 }
 
