@@ -3,11 +3,11 @@
  *
  *   node bench/gpu/models.mjs --json FILE [--device cuda] [--shapes 7b,13b] [--seconds 170] [--folder DIR]
  *
- * Layers are left out where writing all of them would take more than their share of the time; figures
- * say how many there were. transformers runs on the same files right after, where python3 has it.
+ * The checkpoint's tensors are views of one storage, so that 26 GB of weights are a file of some hundred
+ * MB. transformers runs on the same files right after, where python3 has it.
  */
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, rmSync, statfsSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -35,9 +35,9 @@ const prompts = options.prompts.split(',').map(Number);
 const newTokens = Number(options['new-tokens']);
 const deadline = performance.now() + 1000 * Number(options.seconds);
 const secondsLeft = () => (deadline - performance.now()) / 1000;
-const onGpu = options.device.startsWith('cuda');
 
-const ids = (length) => Array.from({ length }, (_, i) => 300 + ((i * 7919) % 31000));
+/** As bench/gpu/transformers_gpu.py has them. */
+const ids = (length, vocab) => Array.from({ length }, (_, i) => 259 + ((i * 7919) % (vocab - 259)));
 const greedy = { do_sample: false, eos_token_id: null };
 
 async function seconds(action) {
@@ -52,26 +52,6 @@ async function medianOf(measure, repeats = 3) {
   return median(values);
 }
 
-/** Bytes a second that one thread writes weights with, seen on a small checkpoint. */
-function writeRate() {
-  const folder = path.join(options.folder, 'rate');
-  const started = performance.now();
-  makeCheckpoint(folder, { shape: SHAPES['100m'] });
-  const rate = (2 * parameterCount(SHAPES['100m'])) / ((performance.now() - started) / 1000);
-  rmSync(folder, { recursive: true });
-  return rate;
-}
-
-/** The shape with as many layers as fit into a share of the time and the disk, at least two. */
-function affordable(shape, rate, share) {
-  const bytesFor = (layers) => 2 * parameterCount({ ...shape, num_hidden_layers: layers });
-  const { bavail, bsize } = statfsSync(options.folder);
-  const budget = Math.min(rate * share, 0.8 * bavail * bsize);
-  let layers = shape.num_hidden_layers;
-  while (layers > 2 && bytesFor(layers) > budget) layers--;
-  return { ...shape, num_hidden_layers: Number(options.layers ?? layers) };
-}
-
 /** Bytes of weights that one token reads: everything but the embedding, of which it reads a row. */
 function weightBytes(shape) {
   return 2 * (parameterCount(shape) - shape.vocab_size * shape.hidden_size + shape.hidden_size);
@@ -84,7 +64,7 @@ function cacheBytes(shape, context) {
 }
 
 async function measureKomt(folder, shape) {
-  const bytes = statSync(path.join(folder, 'model.safetensors')).size;
+  const bytes = 2 * parameterCount(shape);
   let model;
   const load_s = await seconds(async () => {
     model = await AutoModelForCausalLM.from_pretrained(folder, {
@@ -105,10 +85,15 @@ async function measureKomt(folder, shape) {
         },
         end() {},
       };
-      await model.generate({ input_ids: [ids(length)], ...greedy, max_new_tokens, streamer });
+      await model.generate({
+        input_ids: [ids(length, shape.vocab_size)],
+        ...greedy,
+        max_new_tokens,
+        streamer,
+      });
       return { first: (times[0] - started) / 1000, rest: (times.at(-1) - times[0]) / 1000 };
     };
-    await answer(64, 4);
+    await answer(Math.min(64, ...prompts), 4);
     const first = {};
     for (const length of prompts) {
       first[length] = await medianOf(async () => (await answer(length, 1)).first);
@@ -133,7 +118,7 @@ async function measureKomt(folder, shape) {
 
 /** What the GPU was measured to copy, read and write together: the ceiling where no better is known. */
 function copyRate(gpu) {
-  const count = 1 << 28;
+  const count = gpu.name.startsWith('cuda-emulated') ? 1 << 16 : 1 << 28;
   const source = DeviceTensor.zeros(gpu, 'float32', [count]);
   const target = new DeviceTensor(gpu, 'float32', [count]);
   const us = gpu.measure(() => target.copyFrom(source));
@@ -142,11 +127,12 @@ function copyRate(gpu) {
   return ((8 * count) / us) * 1e6;
 }
 
-function measureTransformers(folder) {
+function measureTransformers(folder, shape) {
   const script = path.join(ROOT, 'bench/gpu/transformers_gpu.py');
   const spec = {
     checkpoint: folder,
-    device: onGpu ? 'cuda' : 'cpu',
+    device: options.device === 'cuda' ? 'cuda' : 'cpu',
+    vocab: shape.vocab_size,
     prompts,
     new_tokens: newTokens,
   };
@@ -164,53 +150,57 @@ function measureTransformers(folder) {
   };
 }
 
-async function measureShape(name, rate, share) {
-  const shape = affordable(SHAPES[name], rate, share / 3);
+/** komt's figures; the checkpoint stays for transformers. */
+async function measureShape(name) {
+  const shape = { ...SHAPES[name] };
+  if (options.layers) shape.num_hidden_layers = Number(options.layers);
   const folder = path.join(options.folder, name);
-  const make_s = await seconds(async () => makeCheckpoint(folder, { shape }));
-  const layers = `${shape.num_hidden_layers} of ${SHAPES[name].num_hidden_layers} layers`;
-  console.log(`${name}: ${layers}, written in ${make_s.toFixed(1)} s`);
-  try {
-    const komt = await measureKomt(folder, shape);
-    console.log(`${name}: ${komt.decode_tokens_per_s.toFixed(1)} tokens/s`, komt);
-    const result = { shape: name, layers: shape.num_hidden_layers, make_s, komt };
-    if (onGpu) {
-      const gpu = device(options.device);
-      try {
-        result.copy_bytes_per_s = copyRate(gpu);
-        result.device_step = deviceStep(gpu, shape, Math.round(komt.context));
-        const own = result.device_step.step_us;
-        result.host_share = Math.max(0, 1 - own / komt.step_us);
-      } finally {
-        gpu.dispose();
-      }
+  const make_s = await seconds(async () => makeCheckpoint(folder, { shape, views: true }));
+  console.log(`${name}: ${shape.num_hidden_layers} layers, made in ${make_s.toFixed(1)} s`);
+  const komt = await measureKomt(folder, shape);
+  console.log(`${name}: ${komt.decode_tokens_per_s.toFixed(1)} tokens/s`, komt);
+  const result = { shape: name, layers: shape.num_hidden_layers, make_s, komt };
+  if (options.device.startsWith('cuda')) {
+    const gpu = device(options.device);
+    try {
+      result.copy_bytes_per_s = copyRate(gpu);
+      result.device_step = deviceStep(gpu, shape, Math.round(komt.context));
+      const own = result.device_step.step_us;
+      result.host_share = Math.max(0, 1 - own / komt.step_us);
+    } finally {
+      gpu.dispose();
     }
-    result.transformers = measureTransformers(folder);
-    console.log(`${name}: transformers`, result.transformers);
-    return result;
-  } finally {
-    rmSync(folder, { recursive: true });
   }
+  return result;
 }
 
-function write(results) {
+const results = [];
+
+/** What is measured is kept, should the time run out. */
+function save() {
   if (options.json) writeFileSync(options.json, `${JSON.stringify({ results }, null, 1)}\n`);
 }
 
 mkdirSync(options.folder, { recursive: true });
-const rate = writeRate();
-const results = [];
-const names = options.shapes.split(',');
-for (const [i, name] of names.entries()) {
-  try {
-    results.push(await measureShape(name, rate, secondsLeft() / (names.length - i)));
-  } catch (error) {
-    console.error(`${name}: ${error.stack}`);
-    results.push({ shape: name, failed: error.message });
-    process.exitCode = 1;
+try {
+  for (const name of options.shapes.split(',')) {
+    try {
+      results.push(await measureShape(name));
+    } catch (error) {
+      console.error(`${name}: ${error.stack}`);
+      results.push({ shape: name, failed: error.message });
+      process.exitCode = 1;
+    }
+    save();
   }
-  // What is measured is kept, should the time run out.
-  write(results);
+  for (const result of results.filter(({ failed }) => failed === undefined)) {
+    const shape = SHAPES[result.shape];
+    result.transformers = measureTransformers(path.join(options.folder, result.shape), shape);
+    console.log(`${result.shape}: transformers`, result.transformers);
+    save();
+  }
+} finally {
+  rmSync(options.folder, { recursive: true, force: true });
 }
 console.log(
   results

@@ -1,9 +1,14 @@
-/** Makes gpu.json and gpu.md of what the stages of tools/gpu-run.sh left in a folder. */
-import { readFileSync, writeFileSync } from 'node:fs';
+/**
+ * Makes gpu.json, in the same folder, and gpu.md of what the stages of tools/gpu-run.sh left in a folder:
+ *
+ *   node bench/gpu/report.mjs FOLDER SECONDS GPU.MD
+ *   node bench/gpu/report.mjs FOLDER SECONDS --brief      prints the main figures, some lines
+ */
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { digits, markdownTable } from '../support/report.mjs';
 
-const [folder, seconds] = process.argv.slice(2);
+const [folder, seconds, target] = process.argv.slice(2);
 
 /** A stage's JSON; null where it left none. */
 function read(name) {
@@ -15,13 +20,40 @@ function read(name) {
 }
 
 const stages = readFileSync(path.join(folder, 'stages.jsonl'), 'utf8')
-  .trim()
   .split('\n')
+  .filter(Boolean)
   .map((line) => JSON.parse(line));
 const facts = read('facts.json') ?? {};
 const models = read('models.json')?.results ?? [];
 const kernels = read('kernels.json');
 const torch = read('torch.json');
+const launch = read('launch.json')?.results ?? [];
+const logits = read('logits.json');
+
+/** What ncu says of one launch of each of the hottest kernels. */
+function counters() {
+  const names = readdirSync(folder).filter((name) => /^ncu-.*\.txt$/.test(name));
+  return names.flatMap((name) => {
+    const text = readFileSync(path.join(folder, name), 'utf8');
+    const value = (metric, unit) =>
+      Number(
+        new RegExp(`^ *${metric} +${unit} +([0-9.,]+)`, 'm').exec(text)?.[1].replaceAll(',', ''),
+      );
+    const us = value('Duration', 'us(?:econd)?') || 1000 * value('Duration', 'ms(?:econd)?');
+    if (!us) return [];
+    return [
+      {
+        kernel: name.slice('ncu-'.length, -'.txt'.length),
+        us,
+        dram_percent: value('DRAM Throughput', '%'),
+        sm_percent: value('Compute \\(SM\\) Throughput', '%'),
+        occupancy_percent: value('Achieved Occupancy', '%'),
+        registers: value('Registers Per Thread', 'register/thread'),
+      },
+    ];
+  });
+}
+const profiled = counters();
 
 /** Ceilings that the C++ microbenchmarks measure: a read-only stream, mma.sync from registers. */
 function nativeCeilings() {
@@ -99,9 +131,10 @@ function kernelTable() {
   return markdownTable(header, rows);
 }
 
-const gpu = facts.gpu
+const real = facts.gpu
   ? `${facts.gpu} (${facts.gpus}), ${facts.gpu_memory}, driver ${facts.driver}`
   : 'no CUDA device';
+const gpu = facts.emulated ? 'the emulated device: figures of time mean nothing' : real;
 const parts = [
   '# GPU run',
   [
@@ -131,12 +164,93 @@ if (models.length > 0) {
   parts.push(
     '## Models',
     modelTable(),
-    'Random float16 weights, batch 1, greedy. A token reads all weights but the embedding, and the cache. ' +
+    'Random float16 weights (views of one storage), batch 1, greedy. A token reads all weights but the embedding, and the cache. ' +
       'The host share is what a step takes beyond the same kernels replayed as a graph.',
   );
 }
 if (kernels) parts.push('## Kernels', kernelTable());
-const result = { facts, seconds: Number(seconds), stages, ceilings, models, kernels, torch };
-writeFileSync(path.join(folder, 'gpu.json'), `${JSON.stringify(result, null, 1)}\n`);
-writeFileSync(path.join(folder, 'gpu.md'), `${parts.join('\n\n')}\n`);
-console.log(path.join(folder, 'gpu.md'));
+if (launch.length > 0) {
+  const names = Object.keys(launch[0].steps);
+  parts.push(
+    '## Launch settings',
+    markdownTable(
+      ['setting', ...names.flatMap((name) => [`${name}: a layer, us`, `${name}: a step, us`])],
+      launch.map(({ what, steps }) => [
+        what,
+        ...names.flatMap((name) => [digits(steps[name].layer_us), digits(steps[name].step_us)]),
+      ]),
+    ),
+  );
+}
+if (logits) {
+  parts.push(
+    `## Logits beside ${logits.version}`,
+    markdownTable(
+      ['type', 'komt: rms error', 'largest', 'transformers: rms error', 'largest', 'tokens alike'],
+      logits.results.map(({ dtype, komt, transformers, agreed, of }) => [
+        dtype,
+        komt.rms.toExponential(2),
+        komt.largest.toExponential(2),
+        transformers.rms.toExponential(2),
+        transformers.largest.toExponential(2),
+        `${agreed} of ${of}`,
+      ]),
+    ),
+    `Errors against transformers in float32; logits have a deviation of ${digits(logits.deviation)}.`,
+  );
+}
+if (profiled.length > 0) {
+  parts.push(
+    '## Hardware counters',
+    markdownTable(
+      ['kernel', 'us', 'DRAM, % of peak', 'SM, % of peak', 'occupancy, %', 'registers'],
+      profiled.map((p) => [
+        p.kernel,
+        digits(p.us),
+        p.dram_percent,
+        p.sm_percent,
+        p.occupancy_percent,
+        p.registers,
+      ]),
+    ),
+  );
+}
+
+function printBrief() {
+  for (const { shape, komt, host_share, copy_bytes_per_s } of models) {
+    if (!komt) continue;
+    const first = Object.entries(komt.time_to_first_token_s)
+      .map(([length, s]) => `${length}: ${digits(1e3 * s)} ms`)
+      .join(', ');
+    const ceiling = ceilings?.read_bytes_per_s ?? copy_bytes_per_s;
+    console.log(
+      `${shape}: ${digits(komt.decode_tokens_per_s)} tokens/s, ` +
+        `${percent(komt.decode_bytes_per_s, ceiling)} of the ${ceilings ? 'read' : 'copy'} bandwidth, ` +
+        `host ${percent(host_share, 1)}; first token after ${first}`,
+    );
+  }
+  const count = (status) => stages.filter((stage) => stage.status === status).length;
+  console.log(
+    `${count('ok')} stages ok, ${count('skipped')} skipped, ` +
+      `${count('failed') + count('timeout')} failed`,
+  );
+}
+
+if (target === '--brief') {
+  printBrief();
+} else {
+  const result = {
+    facts,
+    seconds: Number(seconds),
+    stages,
+    ceilings,
+    models,
+    kernels,
+    launch,
+    logits,
+    profiled,
+    torch,
+  };
+  writeFileSync(path.join(folder, 'gpu.json'), `${JSON.stringify(result, null, 1)}\n`);
+  writeFileSync(target, `${parts.join('\n\n')}\n`);
+}

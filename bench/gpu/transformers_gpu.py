@@ -1,6 +1,6 @@
 """Hugging Face transformers on the checkpoint that komt has just run: the same figures, as JSON.
 
-The argument is a JSON object {checkpoint, device, prompts, new_tokens}.
+The argument is a JSON object {checkpoint, device, vocab, prompts, new_tokens}.
 """
 import json
 import statistics
@@ -42,7 +42,8 @@ def main():
     load_s = time.perf_counter() - started
 
     def answer(length, new_tokens):
-        ids = torch.tensor([[300 + (i * 7919) % 31000 for i in range(length)]], device=device)
+        rows = [[259 + (i * 7919) % (spec["vocab"] - 259) for i in range(length)]]
+        ids = torch.tensor(rows, device=device)
         clock = TokenClock()
         begun = time.perf_counter()
         model.generate(
@@ -58,7 +59,7 @@ def main():
     def median(length, new_tokens, which, repeats=3):
         return statistics.median(answer(length, new_tokens)[which] for _ in range(repeats))
 
-    answer(64, 4)
+    answer(min(64, *spec["prompts"]), 4)
     first = {str(length): median(length, 1, 0) for length in spec["prompts"]}
     step_s = median(min(spec["prompts"]), spec["new_tokens"] + 1, 1) / spec["new_tokens"]
     print()

@@ -1,12 +1,16 @@
 /** Whether this machine has a GPU that the addon can use; suites here skip where it has none. */
+import { device } from 'komt/kernels';
 import { describe } from 'vitest';
-import { listDevices } from '../../lib/index.js';
+
+/** The emulated device takes a GPU's place where tools/gpu-run.sh --emulated asks for it. */
+export const DEVICE = process.env.KOMT_TEST_DEVICE ?? 'cuda';
 
 function whyNot(): string | null {
   try {
-    return listDevices().some(({ name }) => name.startsWith('cuda:')) ? null : 'no CUDA device';
+    device(DEVICE).dispose();
+    return null;
   } catch (error) {
-    return (error as Error).message.split('\n')[0] as string;
+    return `no CUDA device: ${(error as Error).message.split('\n')[0]}`;
   }
 }
 
@@ -14,8 +18,8 @@ function whyNot(): string | null {
 export const absent = whyNot();
 
 // tools/gpu-run.sh sets it where the driver lists a GPU: then a suite that skips itself proves nothing.
-if (absent && process.env.KOMT_REQUIRE_GPU)
-  throw new Error(`KOMT_REQUIRE_GPU is set, but: ${absent}`);
+if (absent && (process.env.KOMT_REQUIRE_GPU || DEVICE !== 'cuda'))
+  throw new Error(`A device is required, but: ${absent}`);
 
 export function describeOnGpu(title: string, body: () => void): void {
   if (absent) console.log(`${absent}: skipped ${title}`);
