@@ -1,221 +1,285 @@
 #!/usr/bin/env bash
-# Everything that wants a real GPU, within nine minutes: builds for the GPU found, tests, sanitizers,
+# Everything that wants a real GPU, within ten minutes: builds for the GPU found, tests, sanitizers,
 # benchmarks. Needs CMake, a C++20 compiler and a CUDA toolkit; no network, and no Node where
-# tools/gpu-pack.sh has packed one.
+# tools/gpu-pack.sh has packed one. `tools/gpu-run.sh --help` says how; what a stage does is in
+# tools/gpu-stages.sh.
 #
-#   tools/gpu-run.sh [OUT]               results in OUT (default gpu-results): gpu.json, gpu.md, logs
-#   tools/gpu-run.sh --rehearse [OUT]    without a GPU: every stage that needs none; models tiny, on the CPU
-#
-# A stage that fails or runs out of its time takes nothing else along. The summary is written in any
-# case; the exit status is that of the worst stage.
+# A stage that fails or runs out of its time takes nothing else along. After every stage OUT holds all
+# that is known so far in two files, so that a run which is killed leaves what it had.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
-rehearse=
-if [ "${1:-}" = --rehearse ]; then
-  rehearse=1
-  shift
-fi
-out=${1:-gpu-results}
-mkdir -p "$out"
-out=$(cd "$out" && pwd)
-rm -f "$out"/*.log "$out"/*.json "$out"/*.jsonl "$out"/*.md
-
 [ -x .node/bin/node ] && PATH=$root/.node/bin:$PATH
 for folder in "${CUDA_HOME:-/usr/local/cuda}/bin" /usr/local/cuda/bin; do
   [ -d "$folder" ] && PATH=$PATH:$folder
 done
-export PATH
-cores=$(nproc)
-# A rehearsal has no GPU to hurry for.
-total=540
-[ -n "$rehearse" ] && total=3600
+# Logs are read as plain text.
+export PATH root NO_COLOR=1
+
+# A machine that ends commands after 600 s must find this one ended.
+readonly default_limit=570 emulated_limit=3600
+# What the console says at the end of logs: a caller may see the last 12,000 characters of everything.
+readonly tails_bytes=6000
+# Of a log, as it is put into the archive: its beginning and its end.
+readonly log_head_bytes=100000 log_tail_bytes=400000
+
+usage() {
+  cat <<USAGE
+usage: tools/gpu-run.sh [OPTIONS] [OUT]
+
+Builds, tests and measures on the GPU of this machine. OUT (default build/gpu-run) gets results.tar.gz (all
+logs and figures) and gpu.md (what a reader wants to know). The exit status is 1 when a stage failed.
+
+  --only STAGES    these stages, separated by commas ('test-*' is all that begin so); what they need is
+                   built first unless it is there
+  --limit SECONDS  of everything together (default $default_limit; emulated $emulated_limit)
+  --emulated       smaller, with the emulated device in place of a GPU
+  --list           the stages, one a line
+  --help           this
+
+Builds are kept in build/gpu-*: what was built of the same sources is not built again. Where everything
+takes longer than a command may: --only 'facts,build-*,ptx-*,test-*,logits,bench-models', then the rest.
+
+Stages:
+$(list_stages)
+USAGE
+}
+
+# ---- stages ----------------------------------------------------------------------------------------
+
+stage_names=()
+declare -A stage_limit stage_needs stage_build stage_what
+
+# declare_stage NAME SECONDS NEEDS BUILD DESCRIPTION. NEEDS: words that missing() knows, or -. BUILD: the
+# stage that builds what this one runs, or -.
+declare_stage() {
+  stage_names+=("$1")
+  stage_limit[$1]=$2
+  stage_needs[$1]=$3
+  stage_build[$1]=$4
+  stage_what[$1]=$5
+}
+
+list_stages() {
+  local name
+  for name in "${stage_names[@]}"; do printf '  %-14s %s\n' "$name" "${stage_what[$name]}"; done
+}
+
+. tools/gpu-stages.sh
+
+only= emulated= limit= out=
+fail_usage() {
+  echo "$1 (tools/gpu-run.sh --help)" >&2
+  exit 2
+}
+while [ $# -gt 0 ]; do
+  case $1 in
+    --only)
+      only=${2:-}
+      [ -n "$only" ] || fail_usage "--only wants stages"
+      shift 2
+      ;;
+    --limit)
+      limit=${2:-}
+      case $limit in '' | *[!0-9]*) fail_usage "--limit wants seconds, found '$limit'" ;; esac
+      shift 2
+      ;;
+    --emulated) emulated=1 && shift ;;
+    --list) list_stages && exit 0 ;;
+    --help | -h) usage && exit 0 ;;
+    -*) fail_usage "unknown option $1" ;;
+    *)
+      [ -z "$out" ] || fail_usage "one folder for results, not two: $out and $1"
+      out=$1 && shift
+      ;;
+  esac
+done
+[ -n "$limit" ] || limit=$([ -n "$emulated" ] && echo "$emulated_limit" || echo "$default_limit")
+chosen=()
+if [ -n "$only" ]; then
+  # In the order in which they are declared, whatever the order they were named in.
+  set -f
+  IFS=, read -r -a wanted <<<"$only"
+  for name in "${stage_names[@]}"; do
+    for pattern in "${wanted[@]}"; do
+      case $name in $pattern) chosen+=("$name") && break ;; esac
+    done
+  done
+  for pattern in "${wanted[@]}"; do
+    known=
+    for name in "${stage_names[@]}"; do case $name in $pattern) known=1 ;; esac done
+    [ -n "$known" ] || fail_usage "unknown stage '$pattern': expected some of $(echo "${stage_names[@]}" | tr ' ' ,)"
+  done
+  set +f
+else
+  chosen=("${stage_names[@]}")
+fi
 if ! command -v node >/dev/null; then
   echo "node was not found: pack one with tools/gpu-pack.sh, or put it on PATH" >&2
   exit 2
 fi
 
-gpu=
-if [ -z "$rehearse" ] && nvidia-smi -L 2>/dev/null | grep -q GPU; then gpu=1; fi
-[ -z "$gpu" ] || export KOMT_REQUIRE_GPU=1
-[ -n "$gpu" ] || [ -n "$rehearse" ] || echo "no CUDA device: stages that need one are skipped"
-nvcc=$(command -v nvcc || true)
-archs=${KOMT_CUDA_ARCHS:-}
-if [ -z "$archs" ] && [ -n "$gpu" ]; then
-  archs=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | sort -u | tr -d . |
-    sed 's/^90$/90a/; s/$/-real/' | paste -sd ';')
-fi
-archs=${archs:-90a-real}
-generator=()
-command -v ninja >/dev/null && generator=(-G Ninja)
+out=${out:-build/gpu-run}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+rm -f "$out"/results.tar.gz "$out"/gpu.md
+# Where stages write; only the two files above leave the machine.
+work=$root/build/gpu-results
+rm -rf "$work"
+mkdir -p "$work"
+: >"$work/stages.jsonl"
+export out work emulated
 
-# ---- stages ----------------------------------------------------------------------------------------
+find_device
 
-record() { # name status seconds note
-  printf '{"stage":"%s","status":"%s","seconds":%d,"note":"%s"}\n' "$1" "$2" "$3" "$4" \
-    >>"$out/stages.jsonl"
-  printf '%-16s %-8s %4d s  %s\n' "$1" "$2" "$3" "$4"
+# record NAME STATUS SECONDS NOTE
+record() {
+  local note
+  note=$(printf '%s' "$4" | tr -cd ' -~' | tr -d '"\\' | cut -c1-110)
+  printf '{"stage":"%s","status":"%s","seconds":%d,"note":"%s"}\n' "$1" "$2" "$3" "$note" \
+    >>"$work/stages.jsonl"
+  printf '%-14s %-8s %4d s  %s\n' "$1" "$2" "$3" "$note"
 }
 
-skip() { record "$1" skipped 0 "$2"; }
-
-# stage NAME LIMIT COMMAND...: at most LIMIT seconds, and no longer than the whole may take; output in
-# NAME.log. A function runs in a shell of its own, so that it can be ended.
-stage() {
-  local name=$1 limit=$2 at=$SECONDS left status
-  shift 2
-  [ -n "$rehearse" ] && limit=$((limit * 8))
-  left=$((total - 5 - SECONDS))
-  [ "$limit" -gt "$left" ] && limit=$left
-  if [ "$limit" -le 0 ]; then
-    skip "$name" "no time left"
-    return 1
-  fi
-  timeout --kill-after=5 "$limit" bash -c 'set -uo pipefail; "$@"' stage "$@" \
-    >"$out/$name.log" 2>&1 </dev/null
-  status=$?
-  case $status in
-    0) record "$name" ok $((SECONDS - at)) "$(tail -n 1 "$out/$name.log" | tr -cd ' -~' | tr -d '"\\' | cut -c1-120)" ;;
-    124 | 137) record "$name" timeout $((SECONDS - at)) "ended after $limit s" ;;
-    *) record "$name" failed $((SECONDS - at)) "exit status $status, see $name.log" ;;
-  esac
-  return $status
-}
-
-# With a GPU in the machine, a program that finds none has failed: a test that skips itself proves nothing.
-gpu_stage() {
-  if [ -z "$gpu" ]; then
-    skip "$1" "no CUDA device: skipped"
-    return
-  fi
-  local name=$1 limit=$2
-  shift 2
-  stage "$name" "$limit" found_device "$@"
-}
-
-found_device() {
-  local log status
-  log=$(mktemp)
-  "$@" 2>&1 | tee "$log"
-  status=${PIPESTATUS[0]}
-  if grep -q '^no CUDA device' "$log"; then status=3; fi
-  rm -f "$log"
-  return "$status"
-}
-export -f found_device
-
-facts() {
-  local json=$1
-  {
-    printf '{"date":"%s",' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
-    printf '"commit":"%s",' "$(cat COMMIT 2>/dev/null || git rev-parse --short HEAD 2>/dev/null || echo unknown)"
-    printf '"gpu":"%s",' "$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)"
-    printf '"gpus":%d,' "$(nvidia-smi -L 2>/dev/null | grep -c GPU)"
-    printf '"driver":"%s",' "$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1)"
-    printf '"gpu_memory":"%s",' "$(nvidia-smi --query-gpu=memory.total --format=csv,noheader 2>/dev/null | head -n 1)"
-    printf '"clocks":"%s",' "$(nvidia-smi --query-gpu=clocks.max.sm,clocks.max.mem --format=csv,noheader 2>/dev/null | head -n 1)"
-    printf '"toolkit":"%s",' "$(nvcc --version 2>/dev/null | sed -n 's/.*release \([0-9.]*\).*/\1/p')"
-    printf '"compiler":"%s",' "$(c++ --version 2>/dev/null | head -n 1 | tr -d '"')"
-    printf '"cpu":"%s",' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
-    printf '"cores":%d,' "$(nproc)"
-    printf '"node":"%s",' "$(node --version)"
-    printf '"system":"%s"}\n' "$(uname -sr)"
-  } >"$json"
-  echo "$(nvidia-smi -L 2>/dev/null | grep GPU || echo no CUDA device), $(nvcc --version 2>/dev/null | tail -n 1)"
-}
-
-build_cmake() { # source build-folder jobs options...
-  local source=$1 folder=$2 jobs=$3
-  shift 3
-  cmake -S "$source" -B "$folder" "$@" && cmake --build "$folder" --parallel "$jobs"
-}
-export -f facts build_cmake
-
-build_all() {
-  local jobs=$cores headers cuda=ON device=ON
-  # Several builds at once where there are cores for it: each has one long file at its end.
-  [ "$cores" -ge 8 ] && jobs=$((cores / 2))
-  [ -z "$nvcc" ] && cuda=OFF device=OFF
-  headers=$(node -p "['node-api-headers', 'node-addon-api'].map((n) => require(n).include_dir).join(';')")
-  local pids=()
-  together() {
-    if [ "$cores" -ge 8 ]; then
-      "$@" &
-      pids+=($!)
-    else
-      "$@"
-    fi
-  }
-  together stage build-addon 200 build_cmake . build/gpu-addon "$jobs" "${generator[@]}" \
-    -DKOMT_NODE_HEADERS="$headers" -DCMAKE_LIBRARY_OUTPUT_DIRECTORY="$root/build/Release" \
-    -DKOMT_CUDA=$cuda -DKOMT_CUDA_ARCHS="$archs"
-  together stage build-ptx 150 build_cmake test/gpu/ptx build/gpu-ptx "$jobs" "${generator[@]}" \
-    -DKOMT_PTX_DEVICE=$device -DKOMT_CUDA_ARCHS="$archs"
-  if [ -n "$nvcc" ]; then
-    together stage build-kernels 200 build_cmake test/kernels build/gpu-kernels "$jobs" \
-      "${generator[@]}" -DKOMT_KERNELS_ON_DEVICE=ON -DKOMT_CUDA_ARCHS="$archs"
-    together stage build-bench 200 build_cmake bench/kernels build/gpu-bench "$jobs" \
-      "${generator[@]}" -DKOMT_CUDA_ARCHS="$archs"
-  else
-    skip build-kernels "no CUDA toolkit: skipped"
-    skip build-bench "no CUDA toolkit: skipped"
-  fi
-  [ ${#pids[@]} -eq 0 ] || wait "${pids[@]}"
-}
-
-ptx_emulated() {
-  build/gpu-ptx/komt_ptx_emulated --write "$1" &&
-    KOMT_EMULATOR_SEED=3 build/gpu-ptx/komt_ptx_emulated --compare "$1"
-}
-export -f ptx_emulated
-
-vitest() { node node_modules/vitest/vitest.mjs run --reporter=default "$@"; }
-export -f vitest
-
-sanitize() { # tool filters...
-  local tool=$1 filter
-  shift
-  for filter in "$@"; do
-    compute-sanitizer --tool "$tool" --error-exitcode 1 \
-      build/gpu-kernels/komt_kernel_tests --filter "$filter" || return 1
+# Rewrites the two files of OUT; they are whole at any moment.
+flush() {
+  local packed=$root/build/gpu-packed log size
+  node bench/gpu/report.mjs "$work" "$SECONDS" "$out/.gpu.md" >"$work/report.log" 2>&1 &&
+    mv "$out/.gpu.md" "$out/gpu.md"
+  rm -rf "$packed"
+  mkdir -p "$packed/results"
+  cp "$work"/* "$packed/results/" 2>/dev/null
+  for log in "$packed"/results/*.log; do
+    size=$(stat -c %s "$log")
+    [ "$size" -le $((log_head_bytes + log_tail_bytes)) ] && continue
+    {
+      head -c "$log_head_bytes" "$work/${log##*/}"
+      printf '\n[... %d bytes left out ...]\n' $((size - log_head_bytes - log_tail_bytes))
+      tail -c "$log_tail_bytes" "$work/${log##*/}"
+    } >"$log"
   done
+  tar -czf "$out/.results.tar.gz" -C "$packed" results && mv "$out/.results.tar.gz" "$out/results.tar.gz"
 }
-export -f sanitize
 
-stage facts 10 facts "$out/facts.json"
-build_all
+# run_stage NAME: at most its limit, and no longer than the whole may take; output in NAME.log. `timeout`
+# ends all of a stage's processes. Exit status 77 means skipped, the last line of the log saying why.
+run_stage() {
+  local name=$1 at=$SECONDS seconds=${stage_limit[$1]} left status reason
+  reason=$(missing ${stage_needs[$name]})
+  if [ -n "$reason" ]; then
+    record "$name" skipped 0 "$reason"
+    return 0
+  fi
+  local build=${stage_build[$name]}
+  if [ "$build" != - ] && [ ! -f "build/gpu-${build#build-}/built" ]; then
+    record "$name" skipped 0 "$build did not succeed"
+    return 0
+  fi
+  [ -n "$emulated" ] && seconds=$((seconds * 20))
+  left=$((limit - 5 - SECONDS))
+  [ "$seconds" -gt "$left" ] && seconds=$left
+  if [ "$seconds" -le 0 ]; then
+    record "$name" skipped 0 "no time left of $limit s"
+    return 0
+  fi
+  # In the background, so that a signal to this shell is not kept waiting.
+  timeout --kill-after=3 "$seconds" bash -c \
+    'set -uo pipefail; . tools/gpu-stages.sh; "$@"' "$name" "stage_${name//-/_}" \
+    >"$work/$name.log" 2>&1 </dev/null &
+  [ "$BASH_SUBSHELL" -eq 0 ] || trap 'kill $(jobs -p) 2>/dev/null; exit 143' TERM
+  wait $!
+  status=$?
+  local words
+  words=$(last_line "$work/$name.log")
+  # With a GPU in the machine, a program that finds none has failed: a test that skips itself proves nothing.
+  if [ "$status" -eq 0 ] && [ -n "$gpu" ] && grep -q '^no CUDA device' "$work/$name.log"; then
+    status=3
+  fi
+  case $status in
+    0) record "$name" ok $((SECONDS - at)) "$words" ;;
+    77) record "$name" skipped $((SECONDS - at)) "$words" ;;
+    124 | 137) record "$name" timeout $((SECONDS - at)) "ended after $seconds s" ;;
+    *) record "$name" failed $((SECONDS - at)) "exit status $status: $words" ;;
+  esac
+  case $status in 0 | 77) return 0 ;; *) return 1 ;; esac
+}
 
-stage ptx-emulated 20 ptx_emulated "$out/ptx-emulated.txt"
-gpu_stage ptx-device 20 build/gpu-ptx/komt_ptx_device --compare "$out/ptx-emulated.txt"
-gpu_stage test-kernels 60 build/gpu-kernels/komt_kernel_tests
-gpu_stage test-backend 30 build/gpu-kernels/komt_backend_tests
-stage test-gpu 60 vitest test/gpu/goldens.test.ts test/kernels-js
+last_line() { grep -v '^[[:space:]]*$' "$1" 2>/dev/null | tail -n 1; }
 
-# The models first, for they are what everything is for; then the kernels one by one.
-if [ -n "$gpu" ]; then
-  stage bench-models 180 node bench/gpu/models.mjs --json "$out/models.json" --seconds 165
-else
-  skip bench-models "no CUDA device: skipped"
-  [ -n "$rehearse" ] &&
-    stage rehearse-models 60 node bench/gpu/models.mjs --json "$out/models.json" --device cpu \
-      --shapes 100m --layers 2 --prompts 16,32 --new-tokens 8
-fi
-gpu_stage bench-kernels 60 node bench/kernels.mjs --json "$out/kernels.json"
-if [ -n "$gpu" ] && ! python3 -c 'import torch' 2>/dev/null; then
-  skip bench-torch "python3 has no torch"
-else
-  gpu_stage bench-torch 45 sh -c 'python3 bench/gpu/torch_kernels.py >"$1"' torch "$out/torch.json"
-fi
-gpu_stage bench-native 60 build/gpu-bench/komt_kernel_bench
-if [ -n "$gpu" ] && ! command -v compute-sanitizer >/dev/null; then
-  skip memcheck "compute-sanitizer was not found"
-  skip racecheck "compute-sanitizer was not found"
-else
-  # One kernel with cp.async and mma.sync, one that merges through tickets, one with a reduction.
-  gpu_stage memcheck 45 sanitize memcheck linear_store decode_windows rms_norm_sizes
-  gpu_stage racecheck 45 sanitize racecheck linear_store rms_norm_sizes
-fi
+# Ends of the logs of what failed, as much as fits.
+print_tails() {
+  local failed=() name each
+  while IFS= read -r name; do failed+=("$name"); done < <(
+    sed -n 's/^{"stage":"\([^"]*\)","status":"\(failed\|timeout\)".*/\1/p' "$work/stages.jsonl"
+  )
+  [ ${#failed[@]} -eq 0 ] && return 0
+  each=$((tails_bytes / ${#failed[@]}))
+  for name in "${failed[@]}"; do
+    printf '\n---- %s.log, the end\n' "$name"
+    tail -c "$each" "$work/$name.log" | LC_ALL=C tr -cd '\t\n -~'
+  done
+  return 1
+}
 
-node bench/gpu/report.mjs "$out" "$SECONDS"
-grep -qE '"status":"(failed|timeout)"' "$out/stages.jsonl" && exit 1
-exit 0
+finish() {
+  trap - TERM INT
+  flush
+  node bench/gpu/report.mjs "$work" "$SECONDS" --brief 2>/dev/null
+  printf '%s, %d s\n' "$out/results.tar.gz" "$SECONDS"
+  print_tails
+}
+
+stopped() {
+  trap '' TERM INT
+  kill $(jobs -p) 2>/dev/null  # they would go on measuring
+  wait
+  local latest
+  latest=$(ls -t "$work"/*.log | sed -n 1p)
+  tail -n 40 "$latest" >"$work/stopped.log"
+  record stopped failed "$SECONDS" "ended by a signal; ${latest##*/} was written last"
+  finish
+  exit 1
+}
+trap stopped TERM INT
+
+# ---- run -------------------------------------------------------------------------------------------
+
+# What the chosen stages run is built first, at once where there are cores for it.
+builds=()
+for name in "${chosen[@]}"; do
+  case $name in build-*) build=$name ;; *) build=${stage_build[$name]} ;; esac
+  [ "$build" = - ] && continue
+  # Nothing to build for a stage that is skipped anyway.
+  [ -n "$(missing ${stage_needs[$name]})" ] && [ "$build" != "$name" ] && continue
+  case " ${builds[*]:-} " in *" $build "*) ;; *) builds+=("$build") ;; esac
+done
+
+together=1
+[ "$(nproc)" -ge 8 ] && together=4
+jobs=$(($(nproc) / together))
+export jobs
+tests=()
+for name in "${chosen[@]}"; do
+  case $name in build-* | facts) ;; *) tests+=("$name") ;; esac
+done
+case " ${chosen[*]} " in *" facts "*) run_stage facts ;; esac
+running=0
+for name in ${builds[@]+"${builds[@]}"}; do
+  run_stage "$name" &
+  running=$((running + 1))
+  if [ "$running" -ge "$together" ]; then
+    wait -n
+    running=$((running - 1))
+    flush
+  fi
+done
+while [ "$running" -gt 0 ]; do
+  wait -n
+  running=$((running - 1))
+  flush
+done
+for name in ${tests[@]+"${tests[@]}"}; do
+  run_stage "$name"
+  flush
+done
+finish || exit 1
