@@ -184,7 +184,7 @@ console.log('still measuring');
 setInterval(() => {}, 1000);
 PLANTED
 export PLANTED_PID=$folder/planted-pid
-run "$folder/short" --emulated --limit 10 --only facts,bench-kernels
+run "$folder/short" --emulated --limit 30 --only facts,bench-kernels
 check "a stage without end is ended" equal $? 1
 check "... as a time-out" stage_is bench-kernels timeout
 check "... and its log kept" has <(tar -xzOf "$folder/short/results.tar.gz" results/bench-kernels.log) 'still measuring'
