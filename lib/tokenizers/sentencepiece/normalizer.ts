@@ -49,7 +49,7 @@ export class SentencePieceNormalizer {
   *normalize(text: string, dummyPrefix: boolean): Steps<string> {
     const { removeExtraWhitespaces, escapeWhitespaces } = this.#spec;
     const space = escapeWhitespaces ? SPACE_SYMBOL : ' ';
-    const input = text.toWellFormed?.() ?? text.replace(/\p{Surrogate}/gu, '\uFFFD');
+    const input = text.toWellFormed();
     const limit = MAX_GROWTH * text.length + GROWTH_SLACK;
     let at = 0;
     if (removeExtraWhitespaces) {
