@@ -81,7 +81,7 @@ for file in .node/bin/node COMMIT tools/gpu-run.sh dist/index.js dist/kernels.js
   test/fixtures/goldens/index.json node_modules/vitest/vitest.mjs node_modules/node-api-headers/package.json; do
   check "the archive has $file" [ -e "$tree/$file" ]
 done
-for file in .git build node_modules/cmake-js docs; do
+for file in .git build docs; do
   check "the archive has no $file" [ ! -e "$tree/$file" ]
 done
 check "no node on the PATH" [ -z "$(bare bash -c 'command -v node')" ]
