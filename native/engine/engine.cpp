@@ -152,20 +152,25 @@ void Engine::run() noexcept {
     const uint64_t seen = signals_.load(std::memory_order_acquire);
     std::function<void()> load;
     bool stopping = false;
+    SessionId round_end = 0;
     {
       const std::scoped_lock lock(mutex_);
       stopping = stopping_;
+      round_end = next_id_;
       load = std::exchange(load_, nullptr);
     }
     if (load) load();  // answers by itself when the engine is stopping
     if (stopping) break;
 
     bool worked = false;
-    for (size_t i = 0;; ++i) {
-      std::shared_ptr<SessionState> state;
+    std::shared_ptr<SessionState> state;
+    for (size_t i = 0;;) {
       {
         const std::scoped_lock lock(mutex_);
-        if (i >= sessions_.size()) break;
+        // A session that its turn ended is gone, and the next one has its place.
+        if (state && i < sessions_.size() && sessions_[i] == state) ++i;
+        // One that was opened meanwhile comes after those that were closed before it.
+        if (i >= sessions_.size() || sessions_[i]->id >= round_end) break;
         state = sessions_[i];
       }
       worked = turn(*state) || worked;

@@ -181,11 +181,19 @@ TEST("engine load: a checkpoint of any size takes a few pieces of host memory") 
   place(Slot::embed_tokens, 0, {config.vocab_size, config.hidden_size});
   place(Slot::final_norm, 0, {config.hidden_size});
   place(Slot::lm_head, 0, {config.vocab_size, config.hidden_size});
+  const int64_t heads = int64_t(config.num_attention_heads) * config.head_dim;
+  const int64_t kv_heads = int64_t(config.num_key_value_heads) * config.head_dim;
+  config.num_hidden_layers = 1;
+  for (const Slot norm : {Slot::input_norm, Slot::post_attention_norm}) place(norm, 0, {config.hidden_size});
+  place(Slot::q, 0, {heads, config.hidden_size});
+  for (const Slot slot : {Slot::k, Slot::v}) place(slot, 0, {kv_heads, config.hidden_size});
+  place(Slot::o, 0, {config.hidden_size, heads});
+  for (const Slot slot : {Slot::gate, Slot::up}) place(slot, 0, {config.intermediate_size, config.hidden_size});
+  place(Slot::down, 0, {config.hidden_size, config.intermediate_size});
   // A file with a hole: as long as it says, of no bytes on the disk.
   std::filesystem::resize_file(small.path, end);
   constexpr int kReaders = 4;
   std::atomic<size_t> largest_piece{0};
-  config.num_hidden_layers = 0;
   Engine engine;
   const long before = resident_bytes();
   std::atomic<long> most{0};

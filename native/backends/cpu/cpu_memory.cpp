@@ -23,7 +23,10 @@ constexpr size_t kSmall = size_t(64) << 20;
 
 class HostBuffer : public Buffer {
  public:
-  HostBuffer(void* data, size_t bytes) : Buffer(data, bytes) {}
+  /// Takes its memory itself, so that none is lost where there is none for this object. data() is null
+  /// where there is none.
+  explicit HostBuffer(size_t bytes)
+      : Buffer(::operator new(bytes > 0 ? bytes : 1, std::align_val_t(kAlignment), std::nothrow), bytes) {}
   ~HostBuffer() override { ::operator delete(data_, std::align_val_t(kAlignment)); }
 };
 
@@ -36,23 +39,27 @@ constexpr size_t kMappedUsual = size_t(32) << 20;
 
 class MappedBuffer : public Buffer {
  public:
-  /// Large pages are asked for. Null where the system refuses.
-  static std::unique_ptr<Buffer> create(size_t bytes) {
-    const size_t page = size_t(sysconf(_SC_PAGESIZE));
-    if (bytes > SIZE_MAX - page) return nullptr;
-    const size_t mapped = (bytes + page - 1) / page * page;
-    void* data = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (data == MAP_FAILED) return nullptr;
-#if defined(MADV_HUGEPAGE)
-    madvise(data, mapped, MADV_HUGEPAGE);
-#endif
-    return std::unique_ptr<Buffer>(new MappedBuffer(data, bytes, mapped));
+  /// Large pages are asked for. data() is null where the system refuses.
+  explicit MappedBuffer(size_t bytes) : Buffer(map(whole_pages(bytes)), bytes) {}
+  ~MappedBuffer() override {
+    if (data_) munmap(data_, whole_pages(bytes_));
   }
-  ~MappedBuffer() override { munmap(data_, mapped_); }
 
  private:
-  MappedBuffer(void* data, size_t bytes, size_t mapped) : Buffer(data, bytes), mapped_(mapped) {}
-  size_t mapped_;
+  /// 0 for a size beyond all memory.
+  static size_t whole_pages(size_t bytes) {
+    const size_t page = size_t(sysconf(_SC_PAGESIZE));
+    return bytes > SIZE_MAX - page ? 0 : (bytes + page - 1) / page * page;
+  }
+  static void* map(size_t bytes) {
+    if (bytes == 0) return nullptr;
+    void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED) return nullptr;
+#if defined(MADV_HUGEPAGE)
+    madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+    return data;
+  }
 };
 #endif
 
@@ -70,18 +77,17 @@ Error out_of_memory(size_t bytes, const char* purpose) {
 
 std::unique_ptr<Buffer> allocate_host(size_t bytes, const char* purpose, Pages pages) {
   if (bytes >= kSmall && bytes > host_memory().free) throw out_of_memory(bytes, purpose);
+  std::unique_ptr<Buffer> buffer;
 #if defined(KOMT_MAP_MEMORY)
   if (bytes >= (pages == Pages::large ? kMappedLarge : kMappedUsual)) {
-    std::unique_ptr<Buffer> buffer = MappedBuffer::create(bytes);
-    if (!buffer) throw out_of_memory(bytes, purpose);
-    return buffer;
+    buffer = std::make_unique<MappedBuffer>(bytes);
   }
 #else
   (void)pages;
 #endif
-  void* data = ::operator new(bytes > 0 ? bytes : 1, std::align_val_t(kAlignment), std::nothrow);
-  if (!data) throw out_of_memory(bytes, purpose);
-  return std::make_unique<HostBuffer>(data, bytes);
+  if (!buffer) buffer = std::make_unique<HostBuffer>(bytes);
+  if (!buffer->data()) throw out_of_memory(bytes, purpose);
+  return buffer;
 }
 
 float* Scratch::floats(size_t count) {
