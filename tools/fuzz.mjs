@@ -50,32 +50,34 @@ async function run(bundled, name, options) {
       [
         '--input-type=module',
         '--eval',
-        `const { target, work } = await import(${JSON.stringify(pathToFileURL(bundled).href)});
-         await work(target, ${JSON.stringify({ ...options, folder, corpus })});`,
+        // Counting begins before the modules are loaded, or their first lines would seem never to run.
+        `import { Session } from 'node:inspector';
+         const inspector = new Session();
+         inspector.connect();
+         inspector.post('Profiler.enable');
+         inspector.post('Profiler.startPreciseCoverage', { callCount: true, detailed: true });
+         const { target, work } = await import(${JSON.stringify(pathToFileURL(bundled).href)});
+         await work(target, ${JSON.stringify({ ...options, folder, corpus })}, inspector);`,
       ],
       {
         cwd: root,
-        stdio: ['ignore', 'pipe', 'pipe'],
+        stdio: ['ignore', 'ignore', 'pipe'],
         env: {
           ...process.env,
           KOMT_ADDON: process.env.KOMT_ADDON ?? path.join(root, 'build/Release/komt.node'),
         },
       },
     );
-    let out = '';
     let errors = '';
-    child.stdout.on('data', (data) => {
-      out += data;
-    });
     child.stderr.on('data', (data) => {
       errors = (errors + data).slice(-4000);
     });
     const [code, signal] = await new Promise((resolve) =>
       child.on('close', (...status) => resolve(status)),
     );
-    for (const line of out.split('\n').reverse()) {
-      if (!line.startsWith('{"report"') && !line.startsWith('{"finding"')) continue;
-      const message = JSON.parse(line);
+    const said = path.join(folder, 'message');
+    if (existsSync(said)) {
+      const message = JSON.parse(readFileSync(said, 'utf8'));
       if (message.finding) message.finding.input = readFileSync(path.join(folder, 'current'));
       return message;
     }

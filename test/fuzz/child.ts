@@ -10,7 +10,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { Session } from 'node:inspector';
+import type { Session } from 'node:inspector';
 import path from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { KomtError } from '../../lib/errors.js';
@@ -37,10 +37,8 @@ interface Options {
   keep: boolean;
 }
 
-/** Tells the parent something. Synchronous, for the process may be about to end. */
-function tell(message: { finding: Finding } | { report: Report }): void {
-  writeSync(1, `${JSON.stringify(message)}\n`);
-}
+/** What the process has to say before it ends, in its folder. */
+type Message = { finding: Finding } | { report: Report };
 
 /**
  * Watches from a thread of its own, which runs while the main one hangs. `state`: [0] the input's
@@ -48,10 +46,10 @@ function tell(message: { finding: Finding } | { report: Report }): void {
  */
 const WATCHDOG = `
 const { workerData, parentPort } = require('node:worker_threads');
-const { state, maxCpu, maxWait, maxBytes } = workerData;
+const { state, message: file, maxCpu, maxWait, maxBytes } = workerData;
 let number = 0, cpu = 0, at = 0, rss = 0;
 const end = (kind, message) => {
-  require('node:fs').writeSync(1, JSON.stringify({ finding: { kind, message } }) + '\\n');
+  require('node:fs').writeFileSync(file, JSON.stringify({ finding: { kind, message } }));
   process.kill(process.pid, 'SIGKILL');
 };
 setInterval(() => {
@@ -77,18 +75,18 @@ function shapeOf(error: Error): string {
   return `${error.name}: ${error.message.replace(/"[^"]*"|\d+|\/[^\s\]]*/g, '#').slice(0, 80)}`;
 }
 
-export async function work(target: FuzzTarget, options: Options): Promise<void> {
+/** @param inspector counts what runs, from before this module was loaded */
+export async function work(
+  target: FuzzTarget,
+  options: Options,
+  inspector: Session,
+): Promise<void> {
   const { seed, seconds, replay, coverage, keep } = options;
   const folder = path.join(options.folder, 'inputs');
+  const message = path.join(options.folder, 'message');
+  const tell = (text: Message): void => writeFileSync(message, JSON.stringify(text));
   const current = openSync(path.join(options.folder, 'current'), 'w');
   mkdirSync(folder, { recursive: true });
-
-  const inspector = new Session();
-  if (coverage !== undefined) {
-    inspector.connect();
-    inspector.post('Profiler.enable');
-    inspector.post('Profiler.startPreciseCoverage', { callCount: true, detailed: true });
-  }
 
   const pool: Uint8Array[] = [];
   if (replay !== undefined) pool.push(readFileSync(replay));
