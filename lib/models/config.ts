@@ -285,9 +285,10 @@ export class PretrainedConfig {
 
   /**
    * Reads `config.json` of a local folder.
-   * @throws FileNotFoundError, CheckpointError (not JSON), UnsupportedModelError
+   * @throws InvalidArgumentError, FileNotFoundError, CheckpointError (not JSON), UnsupportedModelError
    */
   static async from_folder(folder: string, signal?: AbortSignal): Promise<PretrainedConfig> {
+    if (typeof folder !== 'string') throw invalidArgument('folder', 'a path', folder);
     const file = join(resolve(folder), 'config.json');
     const raw = await readBoundedJson(file, {
       maxBytes: LIMITS.configBytes,

@@ -25,6 +25,8 @@ function relay(header: Buffer, random: Random): [Buffer, number] {
   } catch {
     return [header, 0];
   }
+  // The mutations before may have left anything at all.
+  if (typeof tensors !== 'object' || tensors === null) return [header, 0];
   let end = 0;
   for (const entry of Object.values(tensors)) {
     if (!Array.isArray(entry?.data_offsets)) continue;
