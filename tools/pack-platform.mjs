@@ -29,6 +29,7 @@ async function buildAddon() {
     BUILD,
     [
       `-DCMAKE_TOOLCHAIN_FILE=${path.join(root, 'tools/zig/toolchain.cmake')}`,
+      `-DKOMT_TOOLCHAIN_SOURCES=${path.join(root, 'tools/zig/fstat.cpp')}`,
       ...addonOptions(),
       // In place of what addonOptions names.
       `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY_RELEASE=${path.join(root, BUILD)}`,

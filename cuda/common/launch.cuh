@@ -1,10 +1,11 @@
 // How every kernel of the library is launched: one typed function over cudaLaunchKernelEx.
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <map>
-#include <mutex>
+#include <new>
 #include <utility>
 
 #include "common/platform.cuh"
@@ -95,23 +96,35 @@ inline cudaError_t prepare_kernel(const void* kernel, int device, PreparedKernel
 
 // Prepares a kernel for the current device the first time it is asked about the two. Any thread may
 // call. cudaDeviceReset() takes back what was set, and is nothing for a process that launches kernels.
+// A table of lists that only grow, so that a launch takes no lock; two threads that prepare the same kernel
+// at once find the same. The host side of kernels does without the C++ library's compiled parts: published
+// addons link another one.
 inline cudaError_t prepared_kernel(const void* kernel, PreparedKernel* prepared) {
   int device = 0;  // the runtime knows it without asking the driver
   if (cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) return error;
   struct Known {
-    std::mutex mutex;
-    std::map<std::pair<int, const void*>, PreparedKernel> kernels;
+    const void* kernel;
+    int device;
+    PreparedKernel prepared;
+    Known* next;
   };
-  static auto* const known = new Known;  // never destroyed: threads may launch until the process ends
-  const std::lock_guard<std::mutex> lock(known->mutex);
-  const auto at = known->kernels.find({device, kernel});
-  if (at != known->kernels.end()) {
-    *prepared = at->second;
-    return cudaSuccess;
+  constexpr std::size_t kLists = 256;
+  static std::atomic<Known*> lists[kLists];
+  const std::size_t place = (reinterpret_cast<std::uintptr_t>(kernel) >> 4) + std::size_t(device) * 31;
+  std::atomic<Known*>& list = lists[place % kLists];
+  Known* const first = list.load(std::memory_order_acquire);
+  for (const Known* known = first; known != nullptr; known = known->next) {
+    if (known->kernel == kernel && known->device == device) {
+      *prepared = known->prepared;
+      return cudaSuccess;
+    }
   }
-  const cudaError_t error = prepare_kernel(kernel, device, prepared);
-  if (error == cudaSuccess) known->kernels.emplace(std::make_pair(device, kernel), *prepared);
-  return error;
+  if (cudaError_t error = prepare_kernel(kernel, device, prepared); error != cudaSuccess) return error;
+  auto* const known = new (std::nothrow) Known{kernel, device, *prepared, first};
+  if (known == nullptr) return cudaErrorMemoryAllocation;
+  while (!list.compare_exchange_weak(known->next, known, std::memory_order_acq_rel)) {
+  }
+  return cudaSuccess;
 }
 
 // Launches kernel(args...) and returns what the runtime says of the launch; errors of the execution

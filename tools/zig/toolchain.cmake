@@ -13,6 +13,8 @@ set(CMAKE_CXX_COMPILER_TARGET x86_64-linux-gnu.2.28)
 # The host half of a kernel, for nvcc takes no libc++ on x86. It needs nothing of libstdc++:
 # tools/release/addon-checks.mjs would find it.
 set(CMAKE_CUDA_HOST_COMPILER g++)
+# The runtime is linked by its target, with its path; what CMake adds by itself has none here.
+set(CMAKE_CUDA_RUNTIME_LIBRARY None)
 # zig's libraries come with more for debuggers than the addon is large, and with all their names: what
 # is linked in must stay out of the way of Node's own libraries of the same names.
 foreach(kind SHARED MODULE)
