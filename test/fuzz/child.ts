@@ -107,6 +107,7 @@ export async function work(
     execArgv: [],
     workerData: {
       state,
+      message,
       maxCpu: MAX_CPU_MS,
       maxWait: MAX_WAIT_MS,
       maxBytes: target.maxBytes ?? MAX_BYTES,
