@@ -15,6 +15,16 @@ export interface OptionRules {
 }
 
 /**
+ * @param call as the user knows it, such as "AutoTokenizer.from_pretrained".
+ * @throws InvalidArgumentError for what is no object of options, a list among it.
+ */
+export function requireOptions(call: string, options: unknown): asserts options is object {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw invalidArgument(`the options of ${call}`, 'an object', options);
+  }
+}
+
+/**
  * Refuses what would otherwise be dropped in silence: a misspelt option, or one that asks for what
  * this version does not do.
  *
@@ -22,9 +32,7 @@ export interface OptionRules {
  * @throws InvalidArgumentError naming the option, and the nearest one there is.
  */
 export function checkOptions(call: string, options: unknown, rules: OptionRules): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalidArgument(`the options of ${call}`, 'an object', options);
-  }
+  requireOptions(call, options);
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined || value === null || rules.known.includes(name)) continue;
     const unused = Object.hasOwn(rules.unused ?? {}, name) ? rules.unused?.[name] : undefined;

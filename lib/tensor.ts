@@ -17,7 +17,7 @@ export type TokenIds = Tensor | readonly (readonly number[])[] | readonly number
 const MAX_SHOWN = 1000;
 
 /** Dimensions of one tensor, as in NumPy. */
-const MAX_DIMENSIONS = 64;
+export const MAX_DIMENSIONS = 64;
 
 /** Elements of one tensor: what a typed array can hold in every supported Node. */
 const MAX_ELEMENTS = 2 ** 32 - 1;

@@ -1,7 +1,8 @@
 import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { withSignal } from '../abort.js';
-import { readBoundedJson } from '../bounded-json.js';
+import { isObject, readBoundedJson } from '../bounded-json.js';
+import { requireOptions } from '../check-options.js';
 import { LIMITS } from '../checkpoint/types.js';
 import { FileNotFoundError, InvalidArgumentError, invalidArgument } from '../errors.js';
 import { type HubOptions, resolveModelDir } from '../hub/index.js';
@@ -154,7 +155,7 @@ export class GenerationConfig {
    * `generation_config.json` existed do.
    */
   static from_model_config(config: object): GenerationConfig {
-    if (typeof config !== 'object' || config === null) {
+    if (!isObject(config)) {
       throw invalidArgument('config', "the fields of a model's config.json", config);
     }
     const entries = Object.entries(config).filter(([name]) => isGenerationField(name));
@@ -176,9 +177,7 @@ export class GenerationConfig {
     folderOrId: string,
     fields: GenerationFields & Omit<HubOptions, 'patterns'> & { config_file_name?: string } = {},
   ): Promise<GenerationConfig> {
-    if (typeof fields !== 'object' || fields === null) {
-      throw invalidArgument('the options of GenerationConfig.from_pretrained', 'an object', fields);
-    }
+    requireOptions('GenerationConfig.from_pretrained', fields);
     const { config_file_name = FILE_NAME, ...others } = fields;
     checkFileName(config_file_name);
     const isHubOption = ([name]: [string, unknown]) => HUB_OPTIONS.some((known) => known === name);
@@ -194,6 +193,7 @@ export class GenerationConfig {
       maxBytes: LIMITS.configBytes,
       maxValues: LIMITS.configValues,
       maxDepth: LIMITS.jsonDepth,
+      signal: hub.signal,
     }).catch((cause) => {
       if (!(cause instanceof FileNotFoundError)) throw cause;
       throw new FileNotFoundError("Can't load the generation configuration", { file, cause });

@@ -1,3 +1,4 @@
+import { requireOptions } from '../check-options.js';
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
 import { Tensor } from '../tensor.js';
 import { warnOnce } from '../warnings.js';
@@ -165,9 +166,7 @@ const END_GRACE = 1000;
 
 /** What Python's positional arguments become when ported word by word, and objects of another kind. */
 function checkCall(options: GenerateOptions): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalidArgument('the options of generate', 'an object', options);
-  }
+  requireOptions('generate', options);
   if (options instanceof Tensor) {
     throw new InvalidArgumentError('generate takes one object of options and not a Tensor', {
       subject: 'input_ids',

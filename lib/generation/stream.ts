@@ -1,5 +1,6 @@
 import { follow } from '../abort.js';
-import { InvalidArgumentError, invalidArgument } from '../errors.js';
+import { requireOptions } from '../check-options.js';
+import { InvalidArgumentError } from '../errors.js';
 import type { DecodeOptions, PreTrainedTokenizer } from '../tokenizers/index.js';
 import { type GenerateTensorOptions, generate } from './generate.js';
 import type { GenerationModel, GenerationStreamer } from './model.js';
@@ -147,9 +148,7 @@ async function* read(
   options: StreamOptions,
   left: AbortController,
 ): AsyncGenerator<string | number, void, void> {
-  if (typeof options !== 'object' || options === null) {
-    throw invalidArgument('the options of stream', 'an object', options);
-  }
+  requireOptions('stream', options);
   const {
     tokenizer = null,
     skip_prompt = true,

@@ -1,6 +1,7 @@
 import { DisposedError, invalidArgument } from '../errors.js';
 import { guard } from '../native/errors.js';
 import type { DType, HostArray, NativeTensor } from '../native/kernels.js';
+import { MAX_DIMENSIONS } from '../tensor.js';
 import { Device } from './device.js';
 
 /** Far beyond any device; bytes stay exact. The same limit stands in native/addon/kernels. */
@@ -9,7 +10,9 @@ const DTYPES: readonly string[] = ['float16', 'bfloat16', 'float32', 'int32', 'u
 
 /** Number of elements; what is no shape is refused. */
 function sizeOf(dims: readonly number[]): number {
-  if (!Array.isArray(dims)) throw invalidArgument('dims', 'an array of integers', dims);
+  if (!Array.isArray(dims) || dims.length > MAX_DIMENSIONS) {
+    throw invalidArgument('dims', `an array of at most ${MAX_DIMENSIONS} integers`, dims);
+  }
   let size = 1;
   for (const d of dims) {
     if (!Number.isInteger(d) || d < 0) throw invalidArgument('dims', 'non-negative integers', d);

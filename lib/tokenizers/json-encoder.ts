@@ -30,7 +30,7 @@ export interface JsonVocabulary {
  */
 export function* readVocabulary(json: JsonObject, file: string): Steps<JsonVocabulary> {
   const { model } = json;
-  const type = isObject(model) ? String(model.type ?? '') : '';
+  const type = isObject(model) && typeof model.type === 'string' ? model.type : '';
   const vocab = isObject(model) ? model.vocab : null;
   const shape = type === 'Unigram' ? Array.isArray(vocab) : isObject(vocab);
   if (!isObject(model) || !KNOWN_MODELS.includes(type) || !shape) {

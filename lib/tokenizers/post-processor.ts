@@ -58,7 +58,7 @@ function template(items: unknown, specials: JsonObject): TemplateItem[] {
         typeId: typeIdOf(sequence),
       };
     }
-    const name = isObject(special) ? String(special.id) : '';
+    const name = isObject(special) && typeof special.id === 'string' ? special.id : '';
     const entry = Object.hasOwn(specials, name) ? specials[name] : undefined;
     const ids = isObject(entry) ? entry.ids : undefined;
     if (!isObject(special) || !isIds(ids)) {

@@ -1,4 +1,4 @@
-import { checkOptions } from '../check-options.js';
+import { checkOptions, requireOptions } from '../check-options.js';
 import { InvalidArgumentError, invalidArgument, throwIfAborted } from '../errors.js';
 import type { Tensor, TokenIds } from '../tensor.js';
 import { toRows } from '../tensor.js';
@@ -151,7 +151,9 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     text: Texts,
     options: TokenizerCallOptions & AsyncOptions = {},
   ): Promise<BatchEncoding> {
-    const { signal, ...others } = options ?? {};
+    const given = options ?? {};
+    requireOptions('tokenizer.call_async()', given);
+    const { signal, ...others } = given;
     checkOptions('tokenizer.call_async()', others, CALL_RULES);
     throwIfAborted(signal);
     return runInSlices(this.#encodeBatch(text, others), signal);

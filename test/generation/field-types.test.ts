@@ -5,6 +5,7 @@ import { generate } from '../../lib/generation/generate.js';
 import { LogitsProcessor } from '../../lib/generation/logits-processor.js';
 import type { GenerateOptions } from '../../lib/generation/options.js';
 import { StoppingCriteria } from '../../lib/generation/stopping-criteria.js';
+import { stream } from '../../lib/generation/stream.js';
 import { Tensor } from '../../lib/tensor.js';
 import { hashModel } from './fake-engine.js';
 import { collectWarnings } from './support.js';
@@ -80,6 +81,10 @@ describe('arguments of generate are refused', () => {
     const call = (options: unknown) => generate(hashModel(), options as GenerateOptions);
     await expect(call(ids)).rejects.toThrow('Write generate({ input_ids, ...options })');
     await expect(call(null)).rejects.toThrow('Expected an object for the options of generate');
+    const started = process.cpuUsage();
+    const list = new Array(3e6).fill(1) as never;
+    await expect(stream(hashModel(), list).next()).rejects.toThrow('the options of stream');
+    expect(process.cpuUsage(started).user).toBeLessThan(1e6);
   });
 
   it('as fields set on a configuration that does not have them', async () => {

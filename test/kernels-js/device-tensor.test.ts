@@ -60,6 +60,7 @@ describeOnDevices('DeviceTensor', (open) => {
       /non-negative integers for dims/,
     );
     expect(() => DeviceTensor.fromArray(gpu, [1, 2, 3], [2])).toThrow(/2 elements for \[2\]/);
+    expect(() => new DeviceTensor(gpu, 'float32', new Array(65).fill(1))).toThrow(/at most 64/);
   });
 
   it('says how much memory there was not', () => {

@@ -113,6 +113,13 @@ describe('a hostile tokenizer.json', () => {
 
   it.each<[string, (json: Json, model: Json & { vocab: Json }) => unknown, RegExp, string?]>([
     [
+      'a type that cannot be made a text',
+      (_, model) => {
+        model.type = { toString: 'BPE' };
+      },
+      /Unsupported tokenizer model/,
+    ],
+    [
       'text that doubles thirty times',
       (json) => {
         const part = { type: 'Replace', pattern: { String: 'a' }, content: 'aa' };

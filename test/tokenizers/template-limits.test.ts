@@ -22,6 +22,11 @@ describe('a template that runs away is ended by a limit, which the error names',
       /limit of steps/,
     ],
     ['a long range', '{{ range(200000000)|length }}', /Range too big/],
+    [
+      'long ranges in a condition',
+      "{% for i in range(99) if {'k': range(70000)} %}{% break %}{% endfor %}",
+      /limit of steps/,
+    ],
     ['a range of no number', '{{ range("a") }}', /needs numbers/],
     [
       'a macro that calls itself',

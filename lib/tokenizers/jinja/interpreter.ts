@@ -66,6 +66,8 @@ const COPIED = 64;
 const SEARCHED = 128;
 /** Steps that an iteration of a loop costs beside its body: a scope and nine variables. */
 const ITERATION = 32;
+/** Steps that an item of a list costs that a function made: an object of its own, looked at twice. */
+const ITEM = 4;
 /** Steps that leaving an iteration early costs: it is an exception. */
 const EXCEPTION = 50;
 
@@ -235,6 +237,7 @@ export class BoundedInterpreter extends Base {
   /** Counts the making of a value. */
   #made(value: Value): Value {
     if (isText(value)) this.#budget.charge((value.value as string).length / COPIED);
+    else if (isList(value)) this.#budget.charge(ITEM * (value.value as unknown[]).length);
     return value;
   }
 
