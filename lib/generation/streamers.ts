@@ -1,4 +1,4 @@
-import { checkOptions } from '../check-options.js';
+import { checkOptions, requireOptions } from '../check-options.js';
 import { InvalidArgumentError, identify, invalidArgument, KomtError } from '../errors.js';
 import { type TokenIds, toRows } from '../tensor.js';
 import type { DecodeOptions, DecodeStream, PreTrainedTokenizer } from '../tokenizers/index.js';
@@ -77,6 +77,7 @@ export class TextStreamer extends BaseStreamer {
       throw invalidArgument('tokenizer', 'a tokenizer', tokenizer);
     }
     // Subclasses may have options of their own.
+    requireOptions('a text streamer', options);
     if (new.target === TextStreamer) checkOptions('TextStreamer', options, { known: OPTIONS });
     const { flush = 'char' } = options;
     if (flush !== 'char' && flush !== 'word')

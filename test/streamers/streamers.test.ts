@@ -196,6 +196,17 @@ describe('a prompt', () => {
     expect(pieces(tokenizer, after, { skip_prompt: true }, half).join('')).toBe(' a');
   });
 
+  it('come with an object of options, or none', async () => {
+    const tokenizer = await AutoTokenizer.from_pretrained(KOMT_TINY);
+    for (const Streamer of [TextStreamer, TextIteratorStreamer]) {
+      for (const options of [null, true, []]) {
+        expect(() => new Streamer(tokenizer, options as TextStreamerOptions)).toThrow(
+          'Expected an object for the options of a text streamer',
+        );
+      }
+    }
+  });
+
   it('may be a tensor, rows or a row; more than one row is refused', async () => {
     const tokenizer = await load('komt-tiny');
     const { input_ids } = tokenizer('가', { return_tensors: 'pt' });

@@ -366,8 +366,8 @@ export const target: FuzzTarget = {
     if (refused !== undefined) throw refused;
   },
   planted: {
-    file: 'lib/tensor.ts',
-    find: "if (!Array.isArray(ids)) throw invalidArgument(name, 'a Tensor, number[][] or number[]', ids);",
-    replace: '',
+    file: 'lib/check-options.ts',
+    find: "if (typeof options !== 'object' || options === null || Array.isArray(options)) {",
+    replace: 'if (Array.isArray(options)) {',
   },
 };
