@@ -1,5 +1,6 @@
 import { type InspectOptions, inspect } from 'node:util';
 import { InvalidArgumentError, invalidArgument } from './errors.js';
+import { isListOf } from './list-of.js';
 
 /** Element types a {@link Tensor} can hold, under PyTorch's names. */
 export type TensorType = 'float32' | 'int32' | 'int64' | 'uint8' | 'bool';
@@ -144,7 +145,7 @@ export class Tensor implements Iterable<Tensor | number> {
 
   /** Rows of equal length to an int64 tensor [rows, length]. */
   static fromRows(rows: readonly (readonly number[])[]): Tensor {
-    if (!Array.isArray(rows) || !rows.every(Array.isArray)) {
+    if (!isListOf(rows, Array.isArray)) {
       throw invalidArgument('rows', 'a list of rows', rows);
     }
     const width = rows[0]?.length ?? 0;

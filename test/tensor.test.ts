@@ -55,3 +55,9 @@ it('is shown with its dimensions and plain numbers', () => {
 it('becomes JSON, though its data are BigInt', () => {
   expect(JSON.stringify({ ids: matrix })).toBe('{"ids":[[1,2,3,4],[5,6,7,8]]}');
 });
+
+describe('fromRows', () => {
+  it('takes no list of holes for rows, and looks for none of them', () => {
+    expect(() => Tensor.fromRows(new Array(2 ** 32 - 1))).toThrow('a list of rows');
+  });
+});

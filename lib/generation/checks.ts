@@ -1,7 +1,8 @@
 /** What the arguments of processors and criteria have to be, in one wording. */
 
 import { invalidArgument } from '../errors.js';
-import { checkLimit, MAX_LISTED_TOKENS, MAX_TOKEN_ID } from './limits.js';
+import { isListOf } from '../list-of.js';
+import { checkLimit, MAX_LISTED_TOKENS, MAX_ROWS, MAX_TOKEN_ID } from './limits.js';
 
 export function isTokenId(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MAX_TOKEN_ID;
@@ -36,6 +37,7 @@ export function requireRows(
   rows: readonly (readonly number[])[],
 ): readonly (readonly number[])[] {
   if (!Array.isArray(rows)) throw invalidArgument(subject, 'lists of token ids', rows);
+  checkLimit(subject, rows.length, MAX_ROWS, 'rows');
   return Array.from(rows, (row) => requireIds(subject, row, Number.POSITIVE_INFINITY));
 }
 
@@ -47,14 +49,14 @@ export function requirePadding(padding: readonly number[] | null): readonly numb
 
 /** @throws InvalidArgumentError unless ids are rows, lists of numbers. */
 export function checkIdRows(input_ids: number[][]): void {
-  if (!Array.isArray(input_ids) || !input_ids.every(Array.isArray)) {
+  if (!isListOf(input_ids, Array.isArray)) {
     throw invalidArgument('input_ids', 'a list of token ids for each row', input_ids);
   }
 }
 
 /** @throws InvalidArgumentError unless ids and scores are rows, and equally many. */
 export function checkRows(input_ids: number[][], scores: Float32Array[]): void {
-  if (!Array.isArray(scores) || !scores.every((row) => row instanceof Float32Array)) {
+  if (!isListOf(scores, (row) => row instanceof Float32Array)) {
     throw invalidArgument('scores', 'a list of Float32Array, one a row', scores);
   }
   checkIdRows(input_ids);

@@ -73,11 +73,11 @@ export class GenerationConfig {
    */
   constructor(fields: GenerationFields = {}) {
     checkFields(fields);
-    for (const name of GENERATION_FIELDS) this.set(name, null);
+    for (const name of GENERATION_FIELDS) this.#set(name, null);
     const given = new Set<string>();
     for (const [name, value] of Object.entries(fields)) {
       if (isGenerationField(name)) {
-        this.set(name, value ?? null);
+        this.#set(name, value ?? null);
         if (value != null) given.add(name);
       } else if (!isNeutral(name, value)) {
         throw unknownField(name);
@@ -86,10 +86,10 @@ export class GenerationConfig {
     // Checked first: what is no list of a length that can be meant is not copied.
     validate(this, given);
     for (const name of given)
-      this.set(name as GenerationField, copy(this[name as GenerationField]));
+      this.#set(name as GenerationField, copy(this[name as GenerationField]));
   }
 
-  private set(name: GenerationField, value: unknown): void {
+  #set(name: GenerationField, value: unknown): void {
     (this as unknown as Record<string, unknown>)[name] = value;
   }
 
@@ -101,7 +101,7 @@ export class GenerationConfig {
   update(fields: GenerationFields): this {
     checkFields(fields);
     const next = new GenerationConfig({ ...this.to_dict(), ...fields });
-    for (const name of GENERATION_FIELDS) this.set(name, next[name]);
+    for (const name of GENERATION_FIELDS) this.#set(name, next[name]);
     return this;
   }
 

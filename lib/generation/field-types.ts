@@ -1,4 +1,5 @@
 import { invalidArgument } from '../errors.js';
+import { isListOf } from '../list-of.js';
 import type { GenerationField, GenerationFields } from './generation-fields.js';
 import {
   checkLargest,
@@ -16,8 +17,7 @@ import {
 type Kind = [expected: string, holds: (value: unknown) => boolean];
 
 const isInteger = Number.isInteger;
-const isListOf = (holds: (item: unknown) => boolean) => (value: unknown) =>
-  Array.isArray(value) && value.every(holds);
+const listOf = (holds: (item: unknown) => boolean) => (value: unknown) => isListOf(value, holds);
 /** Ids below zero stand for "none" in some files. */
 const isId = (value: unknown) => isInteger(value) && Math.abs(value as number) <= MAX_TOKEN_ID;
 
@@ -27,10 +27,10 @@ const FINITE: Kind = ['a finite number', Number.isFinite];
 /** For numbers of which `validate` or a processor says more. */
 const NUMBER: Kind = ['a number', (value) => typeof value === 'number'];
 const ID: Kind = ['a token id', isId];
-const IDS: Kind = ['a list of token ids', isListOf(isId)];
+const IDS: Kind = ['a list of token ids', listOf(isId)];
 const ID_OR_IDS: Kind = [
   'a token id or a list of them',
-  (value) => isId(value) || isListOf(isId)(value),
+  (value) => isId(value) || listOf(isId)(value),
 ];
 const ANY: Kind = ['anything', () => true];
 
@@ -50,7 +50,7 @@ const KINDS: { readonly [name in GenerationField]: Kind } = {
   max_time: FINITE,
   stop_strings: [
     'a text or a list of texts',
-    (value) => typeof value === 'string' || isListOf((item) => typeof item === 'string')(value),
+    (value) => typeof value === 'string' || listOf((item) => typeof item === 'string')(value),
   ],
   do_sample: FLAG,
   num_beams: NUMBER,
@@ -76,7 +76,7 @@ const KINDS: { readonly [name in GenerationField]: Kind } = {
   remove_invalid_values: FLAG,
   exponential_decay_length_penalty: [
     'a list of two numbers, [start, factor]',
-    (value) => isListOf(Number.isFinite)(value) && (value as unknown[]).length === 2,
+    (value) => listOf(Number.isFinite)(value) && (value as unknown[]).length === 2,
   ],
   suppress_tokens: IDS,
   begin_suppress_tokens: IDS,

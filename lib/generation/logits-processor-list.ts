@@ -3,7 +3,7 @@ import { warnOnce } from '../warnings.js';
 import { requireCount, requireIds } from './checks.js';
 import { GenerationConfig } from './configuration.js';
 import { GENERATION_DEFAULTS, type GenerationFields } from './generation-fields.js';
-import { MAX_EOS_TOKENS, MAX_LENGTH } from './limits.js';
+import { checkLimit, MAX_EOS_TOKENS, MAX_LENGTH } from './limits.js';
 import {
   type LogitsProcessorLike,
   LogitsProcessorList,
@@ -187,7 +187,10 @@ export function endTokens(
 ): readonly number[] | null {
   if (ids === null || ids === undefined) return null;
   const list = typeof ids === 'number' ? [ids] : ids;
-  const ends = Array.isArray(list) ? list.filter((id) => !(id < 0)) : list;
+  if (Array.isArray(list)) checkLimit('eos_token_id', list.length, MAX_EOS_TOKENS, 'entries');
+  const ends = Array.isArray(list)
+    ? list.filter((id) => !(typeof id === 'number' && id < 0))
+    : list;
   const checked = requireIds('eos_token_id', ends, MAX_EOS_TOKENS);
   return checked.length > 0 ? checked : null;
 }

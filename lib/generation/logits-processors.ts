@@ -8,6 +8,7 @@
  */
 
 import { InvalidArgumentError, invalidArgument, show } from '../errors.js';
+import { isListOf } from '../list-of.js';
 import {
   checkRows,
   isTokenId,
@@ -33,7 +34,7 @@ const NEGATIVE_INFINITY = Number.NEGATIVE_INFINITY;
 
 function checkEos(ids: number | readonly number[]): readonly number[] {
   const list = typeof ids === 'number' ? [ids] : ids;
-  if (!Array.isArray(list) || !list.every(isTokenId)) {
+  if (!isListOf(list, isTokenId)) {
     throw new InvalidArgumentError(
       `\`eos_token_id\` has to be a list of positive integers, but is ${show(list)}`,
       { subject: 'eos_token_id' },
@@ -245,9 +246,8 @@ export class SequenceBiasLogitsProcessor extends RowLogitsProcessor {
     }
     const valid = (entry: unknown): boolean =>
       Array.isArray(entry) &&
-      Array.isArray(entry[0]) &&
+      isListOf(entry[0], isTokenId) &&
       entry[0].length > 0 &&
-      entry[0].every(isTokenId) &&
       typeof entry[1] === 'number';
     let tokens = 0;
     const entries = Array.from(sequence_bias, (entry): readonly [readonly number[], number] => {
@@ -314,7 +314,7 @@ export class NoBadWordsLogitsProcessor extends SequenceBiasLogitsProcessor {
       }
       tokens += ids.length;
       checkLimit('bad_words_ids', tokens, MAX_LISTED_TOKENS, 'tokens');
-      if (!ids.every(isTokenId)) {
+      if (!isListOf(ids, isTokenId)) {
         fail('Each list in `bad_words_ids` has to be a list of positive integers');
       }
       return [...ids];

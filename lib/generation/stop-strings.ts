@@ -1,4 +1,5 @@
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
+import { isListOf } from '../list-of.js';
 import type { Tensor } from '../tensor.js';
 import { checkIdRows } from './checks.js';
 import { checkLimit, MAX_STOP_STRINGS } from './limits.js';
@@ -160,8 +161,8 @@ export class StopStringCriteria extends StoppingCriteria {
     if (Array.isArray(texts)) {
       checkLimit('stop_strings', texts.length, MAX_STOP_STRINGS, 'entries');
     }
-    const isText = (text: unknown): boolean => typeof text === 'string' && text !== '';
-    if (!Array.isArray(texts) || !texts.every(isText)) {
+    const isText = (text: unknown): text is string => typeof text === 'string' && text !== '';
+    if (!isListOf(texts, isText)) {
       throw new InvalidArgumentError(
         '`stop_strings` has to be a non-empty string or a list of them',
         { subject: 'stop_strings', found: texts },

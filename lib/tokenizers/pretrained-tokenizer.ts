@@ -1,5 +1,6 @@
 import { checkOptions, requireOptions } from '../check-options.js';
 import { InvalidArgumentError, invalidArgument, throwIfAborted } from '../errors.js';
+import { isListOf } from '../list-of.js';
 import type { Tensor, TokenIds } from '../tensor.js';
 import { toRows } from '../tensor.js';
 import { warnOnce } from '../warnings.js';
@@ -429,9 +430,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
       tokenizer_kwargs,
       ...variables
     } = options;
-    const isMessages = (value: unknown): boolean =>
-      Array.isArray(value) && value.every((item) => typeof item === 'object' && item !== null);
-    if (!isMessages(conversation)) {
+    if (!isListOf(conversation, (item) => typeof item === 'object' && item !== null)) {
       throw invalidArgument('conversation', 'a list of messages, { role, content }', conversation);
     }
     if (conversation.length === 0) {

@@ -296,5 +296,7 @@ async function finish(result: unknown): Promise<void> {
 
 /** Errors that an argument threw, which the library hands on: itself, and not one that it became. */
 export function isArgumentsOwn(error: unknown): boolean {
-  return error instanceof HostileError;
+  if (error instanceof HostileError) return true;
+  // A class in a function's place: what calls it cannot know, and hands on what the call throws.
+  return error instanceof TypeError && error.message.startsWith('Class constructor');
 }
