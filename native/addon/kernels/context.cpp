@@ -29,7 +29,7 @@ void Context::require_alive() const {
 void Context::require_no_recording() const {
   if (!recording_) return;
   throw Error(ErrorKind::invalid_argument,
-              "Nothing is disposed, and nothing else recorded, while launches are measured");
+              "Nothing is disposed, waited for, read, written or recorded while launches are measured");
 }
 
 void Context::dispose() {
@@ -46,6 +46,7 @@ void Context::dispose() {
 
 void Context::synchronize() {
   require_alive();
+  require_no_recording();
   cuda::check(cudaStreamSynchronize(stream()), "Running kernels on the device");
 }
 

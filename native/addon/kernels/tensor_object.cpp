@@ -103,6 +103,7 @@ Napi::Value TensorObject::write(const Napi::CallbackInfo& info) {
       throw Error(ErrorKind::invalid_argument, "A write beyond the tensor's end");
     }
     if (count == 0) return info.Env().Undefined();
+    allocation_->context().require_no_recording();
     const void* source = values.data;
     std::vector<uint16_t> rounded;
     if (is_half(type_)) {
@@ -132,6 +133,7 @@ Napi::Value TensorObject::read(const Napi::CallbackInfo& info) {
       invalid("target", "an array of " + std::to_string(count_) + " elements", info[0]);
     }
     if (count_ == 0) return info[0];
+    allocation_->context().require_no_recording();
     char* out = static_cast<char*>(target.data);
     std::vector<uint16_t> raw(is_half(type_) ? count_ : 0);
     void* into = raw.empty() ? static_cast<void*>(out) : raw.data();
