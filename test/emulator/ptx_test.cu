@@ -1,4 +1,5 @@
 // The host twins of matrix instructions, held against the fragment layouts the PTX ISA draws.
+#include <cstring>
 #include <random>
 
 #include "common/element.cuh"
@@ -9,6 +10,7 @@
 #include "ptx/ldmatrix.cuh"
 #include "ptx/mma.cuh"
 #include "ptx/stmatrix.cuh"
+#include "ptx/wgmma.cuh"
 
 namespace komt::test {
 namespace {
@@ -220,6 +222,62 @@ TEST(vector_loads_and_stores_keep_the_order_of_elements) {
   const auto got = out.download();
   for (int i = 0; i < 256; ++i) {
     EXPECT_EQ(to_float(got[i]), static_cast<float>(i + (31 - i / 8) * 8 + i % 8));
+  }
+}
+
+constexpr int kWgmmaColumns = 64;
+constexpr int kWgmmaRows = 64 + kWgmmaColumns;  // of A, then of B, 64 elements each
+
+// d = A B^T over 64 elements of k, in four steps, from tiles that this kernel swizzles by itself.
+__global__ void __launch_bounds__(128) wgmma_kernel(const unsigned short* in, float* out) {
+  KOMT_DYN_SHARED(shared);
+  auto* tiles = reinterpret_cast<unsigned short*>(shared);
+  for (int i = static_cast<int>(threadIdx.x); i < kWgmmaRows * 64; i += 128) {
+    const int row = i / 64;
+    const int chunk = i % 64 / 8;
+    tiles[row * 64 + (chunk ^ (row % 8)) * 8 + i % 8] = in[i];
+  }
+  ptx::fence_proxy_async();
+  __syncthreads();
+  const std::uint64_t a = ptx::wgmma_operand(tiles);
+  const std::uint64_t b = ptx::wgmma_operand(tiles + 64 * 64);
+  float d[kWgmmaColumns / 8][4];
+  ptx::wgmma_fence();
+  for (int step = 0; step < 4; ++step) {
+    ptx::wgmma_m64k16<half, kWgmmaColumns>(d, a + 2 * step, b + 2 * step, step > 0);
+  }
+  ptx::wgmma_commit();
+  ptx::wgmma_wait<0>();
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  for (int j = 0; j < kWgmmaColumns / 8; ++j) {
+    for (int e = 0; e < 4; ++e) {
+      const int row = 16 * warp + lane / 4 + e / 2 * 8;
+      out[row * kWgmmaColumns + 8 * j + lane % 4 * 2 + e % 2] = d[j][e];
+    }
+  }
+}
+
+TEST(wgmma_multiplies_swizzled_tiles) {
+  std::mt19937 random(11);
+  std::vector<unsigned short> values(kWgmmaRows * 64);
+  std::vector<float> wide(values.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    wide[i] = static_cast<float>(static_cast<int>(random() % 17) - 8);
+    const half h = from_float<half>(wide[i]);
+    std::memcpy(&values[i], &h, 2);
+  }
+  DeviceBuffer<unsigned short> in(values);
+  DeviceBuffer<float> out(64 * kWgmmaColumns);
+  EXPECT_OK(launch(wgmma_kernel, {.grid = 1, .block = 128, .dynamic_shared_bytes = kWgmmaRows * 128},
+                   in.get(), out.get()));
+  const std::vector<float> got = out.download();
+  for (int m = 0; m < 64; ++m) {
+    for (int n = 0; n < kWgmmaColumns; ++n) {
+      float sum = 0;  // whole numbers: exact in any order
+      for (int k = 0; k < 64; ++k) sum += wide[m * 64 + k] * wide[(64 + n) * 64 + k];
+      EXPECT_EQ(got[m * kWgmmaColumns + n], sum);
+    }
   }
 }
 

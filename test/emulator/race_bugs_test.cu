@@ -5,6 +5,7 @@
 #include "device_buffer.h"
 #include "ptx/cp_async.cuh"
 #include "ptx/fence.cuh"
+#include "ptx/wgmma.cuh"
 
 namespace komt::test {
 namespace {
@@ -193,9 +194,64 @@ __global__ void __launch_bounds__(32) unaligned_cp_async_kernel(const char* in, 
 TEST(a_misaligned_cp_async_is_reported) {
   DeviceBuffer<char> in(std::vector<char>(32 * 16 + 16));
   EXPECT_OK(launch(unaligned_cp_async_kernel, {.grid = 1, .block = 32}, in.get(), 0));
-  EXPECT_OK(cudaDeviceSynchronize());
   EXPECT_OK(launch(unaligned_cp_async_kernel, {.grid = 1, .block = 32}, in.get(), 8));
   EXPECT_REPORT(kMisuse, "isn't a multiple");
+}
+
+enum class WgmmaBug { kNone, kNoProxyFence, kNoFence, kReadBeforeWait, kOverwritten, kNoWait };
+
+// Two products of one tile, which is overwritten behind the first.
+template <WgmmaBug kBug>
+__global__ void __launch_bounds__(128) wgmma_bug_kernel(float* out) {
+  constexpr int kElements = 128 * 64;
+  KOMT_DYN_SHARED(shared);
+  auto* tiles = reinterpret_cast<unsigned short*>(shared);
+  const auto fill = [&](unsigned short value) {
+    for (int i = static_cast<int>(threadIdx.x); i < kElements; i += 128) tiles[i] = value;
+    if (kBug != WgmmaBug::kNoProxyFence) ptx::fence_proxy_async();
+    __syncthreads();
+  };
+  const std::uint64_t a = ptx::wgmma_operand(tiles);
+  const std::uint64_t b = ptx::wgmma_operand(tiles + 64 * 64);
+  float d[8][4];
+  fill(0x3c00);  // one
+  if (kBug != WgmmaBug::kNoFence) ptx::wgmma_fence();
+  ptx::wgmma_m64k16<half, 64>(d, a, b, false);
+  ptx::wgmma_commit();
+  if (kBug == WgmmaBug::kReadBeforeWait) out[threadIdx.x] = d[0][0];
+  if (kBug == WgmmaBug::kNoWait) return;
+  if (kBug != WgmmaBug::kOverwritten) ptx::wgmma_wait<0>();
+  __syncthreads();
+  fill(0x4000);  // two
+  ptx::wgmma_wait<0>();
+  ptx::wgmma_fence();
+  ptx::wgmma_m64k16<half, 64>(d, a, b, true);
+  ptx::wgmma_commit();
+  ptx::wgmma_wait<0>();
+  if (kBug != WgmmaBug::kReadBeforeWait) out[threadIdx.x] = d[0][0];
+}
+
+template <WgmmaBug kBug>
+void run_wgmma_bug(DeviceBuffer<float>& out) {
+  EXPECT_OK(launch(wgmma_bug_kernel<kBug>,
+                   {.grid = 1, .block = 128, .dynamic_shared_bytes = 128 * 128}, out.get()));
+}
+
+TEST(wgmma_wants_its_fences_and_waits) {
+  DeviceBuffer<float> out(128);
+  run_wgmma_bug<WgmmaBug::kNone>(out);
+  EXPECT_EQ(out.download()[5], 16.0f + 64.0f);
+  run_wgmma_bug<WgmmaBug::kReadBeforeWait>(out);
+  const float early = out.download()[5];
+  EXPECT(early != early);
+  run_wgmma_bug<WgmmaBug::kNoProxyFence>(out);
+  EXPECT_RACE_REPORT(kMissingWait, "no fence_proxy_async() by that thread");
+  run_wgmma_bug<WgmmaBug::kNoFence>(out);
+  EXPECT_REPORT(kMisuse, "wgmma without a wgmma_fence()");
+  run_wgmma_bug<WgmmaBug::kOverwritten>(out);
+  EXPECT_RACE_REPORT(kRace, "that a wgmma may still be reading");
+  run_wgmma_bug<WgmmaBug::kNoWait>(out);
+  EXPECT_REPORT(kMissingWait, "a warp ends with 1 wgmma products it never waited for");
 }
 
 }  // namespace

@@ -131,6 +131,10 @@ void judge_cell(const unsigned char* p, std::uint8_t bytes, AccessKind kind, Spa
     judge_pair(cell.write, cell.write.is_atomic ? "atomic access" : "write", verb, is_atomic, space,
                place);
   }
+  if (cell.async_reads > 0 && kind != AccessKind::kRead && is_first(Check::kRace, place, place)) {
+    report(Check::kRace, source_of(place),
+           "%s of shared memory that a wgmma may still be reading: no wgmma_wait() has covered it", verb);
+  }
   const AccessRecord record = make_record(bytes, is_atomic, place);
   if (kind == AccessKind::kRead) {
     remember_read(cell, record);
@@ -217,6 +221,30 @@ void judge_access(const void* address, std::size_t bytes, AccessKind kind, Place
 
 void check_access(const void* p, std::size_t bytes, bool write, SourceLocation where) {
   judge_access(p, bytes, write ? AccessKind::kWrite : AccessKind::kRead, place_of(where));
+}
+
+void begin_async_read(const void* p, std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; i += kCellBytes) {
+    ++shadow_cell(static_cast<const unsigned char*>(p) + i).async_reads;
+  }
+}
+
+void end_async_read(const void* p, std::size_t bytes, SourceLocation where) {
+  for (std::size_t i = 0; i < bytes; i += kCellBytes) {
+    ShadowCell& cell = shadow_cell(static_cast<const unsigned char*>(p) + i);
+    if (cell.async_reads > 0) --cell.async_reads;
+  }
+  check_access(p, bytes, false, where);
+  const Place place = place_of(where);
+  for (std::size_t i = 0; i < bytes; i += kCellBytes) {
+    const AccessRecord& write = shadow_cell(static_cast<const unsigned char*>(p) + i).write;
+    if (!is_of_this_block(write)) continue;
+    if (write.clock <= current_block->clocks()->threads[write.thread].fenced_for_proxy) continue;
+    if (!is_first(Check::kMissingWait, write.place, place)) continue;
+    report(Check::kMissingWait, where,
+           "wgmma reads shared memory of a %s, with no fence_proxy_async() by that thread behind it",
+           describe(write, "write").c_str());
+  }
 }
 
 void begin_async_write(const void* p, std::size_t bytes, SourceLocation where) {

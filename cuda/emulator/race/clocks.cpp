@@ -211,6 +211,12 @@ void order_fence(Block& block, Fiber& fiber, FenceScope scope) {
   clocks.tick(fiber);
 }
 
+void order_proxy_fence(Block& block, Fiber& fiber) {
+  BlockClocks& clocks = *block.clocks();
+  clocks.threads[fiber.linear].fenced_for_proxy = clocks.own(fiber);
+  clocks.tick(fiber);
+}
+
 void synchronise_through(const void* p, bool reads, bool writes) {
   BlockClocks& clocks = *current_block->clocks();
   ThreadClock& clock = clocks.threads[current_fiber->linear];

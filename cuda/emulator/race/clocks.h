@@ -27,6 +27,7 @@ using ForeignKnowledge = std::map<std::uint32_t, Snapshot>;
 struct ThreadClock {
   Clock lanes[kWarpLanes];            // of its warp; its own clock among them
   std::unique_ptr<ClockVector> wide;  // of the block, where it knows more than all do
+  Clock fenced_for_proxy = 0;         // own clock at its last fence.proxy.async
   Snapshot fenced_for_block;          // at its last fence of any scope
   Snapshot fenced_for_device;         // at its last fence of device scope
   ForeignKnowledge foreign;

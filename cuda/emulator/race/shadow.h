@@ -23,7 +23,8 @@ struct AccessRecord {
 struct ShadowCell {
   AccessRecord write;
   AccessRecord reads[2];
-  bool in_flight = false;  // the target of a cp.async that hasn't been waited for
+  bool in_flight = false;          // the target of a cp.async that hasn't been waited for
+  std::uint16_t async_reads = 0;  // by wgmma that haven't been waited for
 };
 
 inline constexpr std::size_t kCellBytes = 2;

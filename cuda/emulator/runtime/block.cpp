@@ -106,6 +106,9 @@ void Block::prepare(const KernelLaunch& launch, uint3 index) {
     warps_[w].live = lanes >= kWarpLanes ? ~0u : (1u << lanes) - 1;
     warps_[w].open = 0;
     warps_[w].ready = 0;
+    warps_[w].wgmma.products.clear();
+    warps_[w].wgmma.groups.clear();
+    warps_[w].wgmma.fenced = false;
     make_ready(w, warps_[w].live);
   }
   for (unsigned i = 0; i < threads_; ++i) {
@@ -222,6 +225,13 @@ void Block::finish_thread(Fiber& fiber) {
     fiber.copies.clear();
   }
   fiber.copy_groups.clear();
+  WgmmaQueue& wgmma = warps_[fiber.warp].wgmma;
+  if (!wgmma.products.empty()) {
+    report(Check::kMissingWait, wgmma.products.back().where,
+           "a warp ends with %zu wgmma products it never waited for", wgmma.products.size());
+    wgmma.products.clear();
+  }
+  wgmma.groups.clear();
   fiber.state = FiberState::kExited;
   ++exited_;
   spins_ = 0;

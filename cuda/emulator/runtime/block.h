@@ -74,7 +74,27 @@ struct Rendezvous {
   void* arguments[kWarpLanes];
 };
 
+// A wgmma of one warp; d by lane.
+struct PendingWgmma {
+  float* d[kWarpLanes];
+  std::uint64_t a;
+  std::uint64_t b;
+  bool add;
+  int columns;
+  bool bfloat16;
+  bool done;
+  SourceLocation where;
+};
+
+struct WgmmaQueue {
+  std::vector<PendingWgmma> products;  // not yet waited for, oldest first
+  std::vector<std::size_t> groups;     // ends of the committed groups in `products`
+  std::vector<float> sums;             // what they have added up, [16, columns]
+  bool fenced = false;
+};
+
 struct Warp {
+  WgmmaQueue wgmma;
   unsigned live = 0;
   unsigned ready = 0;
   unsigned open = 0;  // rendezvous under way; disjoint masks may have one each

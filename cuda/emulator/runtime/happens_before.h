@@ -32,6 +32,12 @@ void check_access(const void* p, std::size_t bytes, bool write, SourceLocation w
 void begin_async_write(const void* p, std::size_t bytes, SourceLocation where);
 void end_async_write(const void* p, std::size_t bytes, SourceLocation where);
 
+// The running thread's earlier writes to shared memory become visible to asynchronous readers.
+void order_proxy_fence(Block& block, Fiber& fiber);
+// What wgmma reads belongs to it from its issue to its completion, which the running thread waits for.
+void begin_async_read(const void* p, std::size_t bytes);
+void end_async_read(const void* p, std::size_t bytes, SourceLocation where);
+
 // What the host or a copy does to memory, in the order it is carried out.
 void mark_written(const void* p, std::size_t bytes);
 void mark_copied(void* destination, const void* source, std::size_t bytes);

@@ -142,6 +142,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* ke
   *attributes = {};
   attributes->maxThreadsPerBlock = static_cast<int>(kMaxThreads);
   attributes->ptxVersion = 90;
+  attributes->numRegs = 255;
   attributes->maxDynamicSharedSizeBytes = static_cast<int>(settings.dynamic_shared);
   attributes->preferredShmemCarveout = settings.carveout;
   return cudaSuccess;

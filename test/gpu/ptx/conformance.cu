@@ -19,6 +19,7 @@
 #include "ptx/mma.cuh"
 #include "ptx/stmatrix.cuh"
 #include "ptx/timer.cuh"
+#include "ptx/wgmma.cuh"
 
 namespace komt::conformance {
 namespace {
@@ -77,6 +78,43 @@ __global__ void __launch_bounds__(kLanes) mma_kernel(const std::uint32_t* in, st
   for (int i = 0; i < 4; ++i) d[i] = __uint_as_float(mine[6 + i]);
   ptx::mma_m16n8k16<T>(d, a, b);
   for (int i = 0; i < 4; ++i) out[threadIdx.x * 4 + i] = __float_as_uint(d[i]);
+}
+
+// in: d, kN / 2 words a thread, then A [64, 64] and B [kN, 64] in 16-bit elements, row-major. The products
+// of the first and the third 16 columns, the first without what was in d.
+constexpr int kWarpgroup = 4 * kLanes;
+template <class T, int kN>
+__global__ void __launch_bounds__(kWarpgroup) wgmma_kernel(const std::uint32_t* in, std::uint32_t* out) {
+#if defined(KOMT_CUDA_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  KOMT_DYN_SHARED(shared);
+  uint4* const tiles = reinterpret_cast<uint4*>(shared);
+  const int thread = static_cast<int>(threadIdx.x);
+  const auto* rows = reinterpret_cast<const uint4*>(in + kWarpgroup * kN / 2);
+  for (int i = thread; i < (64 + kN) * 8; i += kWarpgroup) {
+    const int row = i / 8;
+    tiles[row * 8 + ((i % 8) ^ (row % 8))] = rows[i];
+  }
+  float d[kN / 8][4];
+  for (int j = 0; j < kN / 8; ++j) {
+    for (int e = 0; e < 4; ++e) d[j][e] = __uint_as_float(in[thread * (kN / 2) + j * 4 + e]);
+  }
+  ptx::fence_proxy_async();
+  __syncthreads();
+  const std::uint64_t a = ptx::wgmma_operand(tiles);
+  const std::uint64_t b = ptx::wgmma_operand(tiles + 64 * 8);
+  ptx::wgmma_fence();
+  ptx::wgmma_m64k16<T, kN>(d, a, b, false);
+  ptx::wgmma_commit();
+  ptx::wgmma_wait<0>();
+  for (int j = 0; j < kN / 8; ++j) d[j][3] += 1.0f;
+  ptx::wgmma_fence();
+  ptx::wgmma_m64k16<T, kN>(d, a + 4, b + 4, true);
+  ptx::wgmma_commit();
+  ptx::wgmma_wait<0>();
+  for (int j = 0; j < kN / 8; ++j) {
+    for (int e = 0; e < 4; ++e) out[thread * (kN / 2) + j * 4 + e] = __float_as_uint(d[j][e]);
+  }
+#endif
 }
 
 template <int kBytes>
@@ -281,6 +319,36 @@ class Runner {
   std::mt19937_64 engine_;
 };
 
+// Whether the device, and what this program was compiled for, have wgmma.
+template <class T, int kN>
+bool has_wgmma() {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(wgmma_kernel<T, kN>)),
+        "cudaFuncGetAttributes");
+  return attributes.numRegs >= kN / 2;
+}
+
+template <class T, int kN>
+void run_wgmma(Runner& runner, const char* wrapper) {
+  constexpr std::size_t kAccumulators = std::size_t{kWarpgroup} * kN / 2;
+  std::vector<std::uint32_t> words;
+  for (std::size_t i = 0; i < kAccumulators; ++i) words.push_back(bits_of<std::uint32_t>(runner.normal()));
+  for (int i = 0; i < (64 + kN) * 32; ++i) {
+    const T low = from_float<T>(runner.normal());
+    const T high = from_float<T>(runner.normal());
+    words.push_back(std::uint32_t(bits_of<std::uint16_t>(low)) |
+                    std::uint32_t(bits_of<std::uint16_t>(high)) << 16);
+  }
+  if (!has_wgmma<T, kN>()) {
+    runner.answers.push_back({wrapper, Match::products, {}});
+    return;
+  }
+  runner.run(wrapper, Match::products, words, kAccumulators, [&](std::uint32_t* in, std::uint32_t* out) {
+    return launch(wgmma_kernel<T, kN>,
+                  {.grid = 1, .block = kWarpgroup, .dynamic_shared_bytes = (64 + kN) * 128}, in, out);
+  });
+}
+
 template <class T>
 std::vector<std::uint32_t> mma_fragments(Runner& runner) {
   std::vector<std::uint32_t> words;
@@ -349,6 +417,12 @@ std::vector<Answer> run_all(std::uint64_t seed) {
               mma_fragments<half>(r), 128);
   r.one_block("mma_m16n8k16_bf16", Match::products, mma_kernel<bfloat16>, kLanes,
               mma_fragments<bfloat16>(r), 128);
+  run_wgmma<half, 64>(r, "wgmma_m64k16<half, 64>");
+  run_wgmma<half, 128>(r, "wgmma_m64k16<half, 128>");
+  run_wgmma<half, 160>(r, "wgmma_m64k16<half, 160>");
+  run_wgmma<half, 256>(r, "wgmma_m64k16<half, 256>");
+  run_wgmma<bfloat16, 64>(r, "wgmma_m64k16<bfloat16, 64>");
+  run_wgmma<bfloat16, 256>(r, "wgmma_m64k16<bfloat16, 256>");
   r.one_block("cp_async<4>, cp_async_zfill<4>", Match::bits, cp_async_kernel<4>, kLanes, tile(), 160);
   r.one_block("cp_async<8>, cp_async_zfill<8>", Match::bits, cp_async_kernel<8>, kLanes, tile(), 192);
   r.one_block("cp_async<16>, cp_async_zfill<16>", Match::bits, cp_async_kernel<16>, kLanes, tile(), 256);

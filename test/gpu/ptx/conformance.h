@@ -18,7 +18,7 @@ enum class Match {
 struct Answer {
   std::string wrapper;
   Match match;
-  std::vector<std::uint32_t> words;
+  std::vector<std::uint32_t> words;  // none where the device doesn't have the instruction
 };
 
 // One answer for each wrapper, inputs drawn from `seed`. Throws std::runtime_error with what the CUDA

@@ -53,19 +53,21 @@ int compare(std::istream& file) {
       std::size_t count = 0;
       std::getline(file >> std::ws, wrapper);
       file >> count;
-      bool ok = bool(file) && wrapper == answer.wrapper && count == answer.words.size();
+      const bool skipped = answer.words.empty();
+      bool ok = bool(file) && wrapper == answer.wrapper && (skipped || count == answer.words.size());
       if (!ok) std::printf("FAIL %s: the file has '%s'\n", answer.wrapper.c_str(), wrapper.c_str());
-      for (std::size_t i = 0; i < answer.words.size() && file; ++i) {
+      for (std::size_t i = 0; i < count && file; ++i) {
         std::uint32_t expected = 0;
         file >> expected;
-        if (!ok || matches(answer.match, answer.words[i], expected)) continue;
+        if (!ok || skipped || matches(answer.match, answer.words[i], expected)) continue;
         std::printf("FAIL %s, seed %llu, word %zu: 0x%08x (%g), expected 0x%08x (%g)\n",
                     answer.wrapper.c_str(), static_cast<unsigned long long>(seed), i,
                     answer.words[i], double(std::bit_cast<float>(answer.words[i])), expected,
                     double(std::bit_cast<float>(expected)));
         ok = false;
       }
-      ++(ok ? passed : failed);
+      if (skipped) std::printf("skipped %s: the device doesn't have it\n", answer.wrapper.c_str());
+      if (!skipped || !ok) ++(ok ? passed : failed);
     }
   }
   std::printf("%d passed, %d failed\n", passed, failed);
