@@ -67,7 +67,7 @@ python_with() {
 build_stamp() {
   local hash
   hash=$(find native cuda cmake CMakeLists.txt package.json test/kernels test/backend test/native test/gpu/ptx \
-    bench/kernels -type f ! -name '*.md' -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
+    bench/kernels -type f ! -name '*.md' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-16)
   if [ -n "$emulated" ]; then echo "$hash emulated"; else echo "$hash ${nvcc:+$archs}"; fi
 }
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "common/kv_page.h"
+#include "gemm/gemm.h"
 #include "gemm/linear.h"
 #include "harness.h"
 
@@ -126,6 +127,38 @@ KOMT_KERNEL_BENCH(gemm_linear_layers) {
   }
   for (const int rows : tiny() ? std::vector{1} : std::vector{1, 2048}) {
     for (const Layer& layer : kLayers) measure<bfloat16>(layer, rows, ElementType::bf16);
+  }
+}
+
+// Every tile that may compute a shape, from which tile.h's estimates are made.
+KOMT_KERNEL_BENCH(gemm_tiles) {
+  bool wgmma = false;
+  if (!check(kernels::wgmma_available(&wgmma), "wgmma_available")) return;
+  for (const int m : tiny() ? std::vector{64} : std::vector{32, 64, 128, 256, 512, 1024, 2048, 4096}) {
+    for (const Layer& layer : kLayers) {
+      const int rows = sized(m), n = sized(layer.n), k = sized(layer.k);
+      const std::string what =
+          std::string(layer.name) + " tiles m=" + std::to_string(m) + " " + std::to_string(n) + "x" +
+          std::to_string(k) + " ";
+      if (!wanted(what)) continue;
+      const Rotating<half> weight(std::size_t(n) * k, 0.02f);
+      const Rotating<half> input(std::size_t(rows) * k);
+      const Rotating<half> output(std::size_t(rows) * n);
+      for (const kernels::TileShape& tile : kernels::kTileShapes) {
+        if (m <= tile.m / 2 || m > 64 * tile.m || (kernels::uses_wgmma(tile.id) && !wgmma)) continue;
+        const double us = microseconds([&](int i, cudaStream_t stream) {
+          kernels::GemmParams p{input.at(i), weight.at(i), rows, n, k, 0, 0, {}};
+          p.epilogue.kind = LinearEpilogue::store;
+          p.epilogue.rows = rows;
+          p.epilogue.n = n;
+          p.epilogue.output = output.at(i);
+          return kernels::launch_gemm_f16(tile.id, p, true, stream);
+        });
+        report_flops(what + (kernels::uses_wgmma(tile.id) ? "wgmma " : "mma ") + std::to_string(tile.m) +
+                         "x" + std::to_string(tile.n),
+                     us, 2.0 * rows * n * k);
+      }
+    }
   }
 }
 

@@ -64,6 +64,7 @@ struct PreparedKernel {
   // It may be launched before its predecessor has ended: the device and the driver know how, and the
   // kernel was compiled to wait. One compiled on the spot from older PTX has no wait in it.
   bool may_overlap = false;
+  int registers = 0;  // a thread's
 };
 
 inline cudaError_t prepare_kernel(const void* kernel, int device, PreparedKernel* prepared) {
@@ -91,6 +92,7 @@ inline cudaError_t prepare_kernel(const void* kernel, int device, PreparedKernel
   // Before 12.3 such a launch can't be captured into a graph.
   prepared->may_overlap = launch_settings().dependent_launch && major >= 9 && driver >= 12030 &&
                           attributes.ptxVersion >= 90;
+  prepared->registers = attributes.numRegs;
   return error;
 }
 

@@ -20,5 +20,11 @@ struct GemmParams {
 // Fills in tiles_m and tiles_n. Any tile computes any shape.
 cudaError_t launch_gemm_f16(TileId tile, GemmParams params, bool overlap, cudaStream_t stream);
 cudaError_t launch_gemm_bf16(TileId tile, GemmParams params, bool overlap, cudaStream_t stream);
+// For the tiles of wgmma.
+cudaError_t launch_wgmma_f16(TileId tile, const GemmParams& params, bool overlap, cudaStream_t stream);
+cudaError_t launch_wgmma_bf16(TileId tile, const GemmParams& params, bool overlap,
+                              cudaStream_t stream);
+// Whether the current device has wgmma and this library was built for it: for sm_90a.
+cudaError_t wgmma_available(bool* available);
 
 }  // namespace komt::kernels

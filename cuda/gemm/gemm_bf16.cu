@@ -3,6 +3,7 @@
 namespace komt::kernels {
 
 cudaError_t launch_gemm_bf16(TileId tile, GemmParams params, bool overlap, cudaStream_t stream) {
+  if (uses_wgmma(tile)) return launch_wgmma_bf16(tile, params, overlap, stream);
   return launch_gemm<bfloat16>(tile, params, overlap, stream);
 }
 

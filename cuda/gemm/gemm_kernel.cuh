@@ -27,9 +27,9 @@
 #pragma once
 
 #include "common/launch.cuh"
-#include "gemm/epilogue.cuh"
 #include "gemm/gemm.h"
-#include "ptx/cp_async.cuh"
+#include "gemm/operand.cuh"
+#include "gemm/results.cuh"
 #include "ptx/grid_dependency.cuh"
 #include "ptx/ldmatrix.cuh"
 #include "ptx/mma.cuh"
@@ -37,63 +37,6 @@
 namespace komt::kernels {
 
 namespace gemm_detail {
-
-inline constexpr int kChunk = 8;  // elements in 16 bytes
-
-// Rows of 64 bytes share a line of banks in twos, wider rows have one (or more) of their own.
-template <int kBlockK>
-__device__ __forceinline__ int swizzle_key(int row) {
-  if constexpr (kBlockK == 32) return (row >> 1) & 3;
-  return row & 7;
-}
-
-// One thread's part in copying kRows rows of an operand, kBlockK columns at a time.
-template <class T, int kRows, class Tile>
-class OperandLoader {
-  static constexpr int kChunksPerRow = Tile::kBlockK / kChunk;
-  static constexpr int kRowsPerPass = Tile::kThreads / kChunksPerRow;
-  static constexpr int kPasses = kRows / kRowsPerPass;
-  static_assert(kRows % kRowsPerPass == 0 && kPasses >= 1 && kPasses <= 32);
-  static_assert(kRowsPerPass % 8 == 0, "all passes share one swizzle key");
-
- public:
-  // row_of(i) is the operand's row for row i of the tile, or -1 where there is none: zeros then.
-  template <class RowOf>
-  __device__ __forceinline__ OperandLoader(const void* operand, int k, RowOf row_of)
-      : base_(static_cast<const T*>(operand)), chunks_(k / kChunk) {
-    const int row = static_cast<int>(threadIdx.x) / kChunksPerRow;
-    chunk_ = static_cast<int>(threadIdx.x) % kChunksPerRow;
-    target_ = row * Tile::kBlockK + (chunk_ ^ swizzle_key<Tile::kBlockK>(row)) * kChunk;
-#pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) {
-      const int source = row_of(row + pass * kRowsPerPass);
-      present_ |= static_cast<std::uint32_t>(source >= 0) << pass;
-      first_chunk_[pass] = static_cast<std::uint32_t>(source >= 0 ? source : 0) *
-                           static_cast<std::uint32_t>(chunks_);
-    }
-  }
-
-  __device__ __forceinline__ void load(T* stage, int k_tile) const {
-    const int chunk = k_tile * kChunksPerRow + chunk_;
-    const bool inside = chunk < chunks_;
-#pragma unroll
-    for (int pass = 0; pass < kPasses; ++pass) {
-      const bool read = inside && (present_ >> pass & 1u) != 0;
-      const std::size_t at = read ? first_chunk_[pass] + static_cast<std::uint32_t>(chunk) : 0u;
-      ptx::cp_async_zfill<16>(stage + target_ + pass * kRowsPerPass * Tile::kBlockK,
-                              base_ + at * kChunk, read ? 16 : 0);
-    }
-  }
-
- private:
-  const T* base_;
-  int chunks_;  // in a row of the operand
-  int chunk_;
-  int target_;
-  std::uint32_t present_ = 0;
-  // In chunks, to fit in 32 bits: operands of up to 2^35 elements.
-  std::uint32_t first_chunk_[kPasses];
-};
 
 // The fragments of one warp for one step of 16 along k.
 template <class Tile>
@@ -145,67 +88,6 @@ class FragmentReader {
   int row_a_, row_b_, chunk_a_, chunk_b_, key_a_, key_b_;
 };
 
-// Position in the grid of tiles. Eight tiles of M are visited for one tile of N before the next, so
-// that the blocks that run together form a near square and share operands in L2.
-struct TileCoordinates {
-  int m;
-  int n;
-};
-__device__ __forceinline__ TileCoordinates tile_of_block(int block, int tiles_m, int tiles_n) {
-  constexpr int kGroup = 8;
-  const int group = block / (kGroup * tiles_n);
-  const int in_group = block - group * kGroup * tiles_n;
-  const int first_m = group * kGroup;
-  const int height = min(tiles_m - first_m, kGroup);
-  return {first_m + in_group % height, in_group / height};
-}
-
-// A warp's results, 16 rows at a time through its own part of shared memory, so that a lane holds 8
-// neighbouring columns and writes 16 bytes. Strides and the gap of 4 after 32 columns keep both
-// directions free of bank conflicts.
-template <class Tile>
-struct Staging {
-  static constexpr int kStride = Tile::kWarpN == 8 ? 8 : Tile::kWarpN + 8;
-  static constexpr int kFloatsPerWarp = 16 * kStride;
-  static_assert(kFloatsPerWarp * 4 * (Tile::kThreads / 32) <= Tile::kSharedBytes);
-  static_assert(kStride % 16 == 8, "four rows of float2 must fall into different banks");
-
-  __device__ __forceinline__ static int at(int row, int column) {
-    return row * kStride + column + column / 32 * 4;
-  }
-};
-
-template <class T, class Tile>
-__device__ __forceinline__ void write_results(
-    const EpilogueParams& p, float* staging, int first_row, int first_column, int lane,
-    const float (&sums)[Fragments<Tile>::kM][Fragments<Tile>::kN][4]) {
-  constexpr int kUnitsPerRow = Tile::kWarpN / 8;
-#pragma unroll
-  for (int i = 0; i < Fragments<Tile>::kM; ++i) {
-#pragma unroll
-    for (int j = 0; j < Fragments<Tile>::kN; ++j) {
-      const int column = j * 8 + lane % 4 * 2;
-      *reinterpret_cast<float2*>(staging + Staging<Tile>::at(lane / 4, column)) =
-          make_float2(sums[i][j][0], sums[i][j][1]);
-      *reinterpret_cast<float2*>(staging + Staging<Tile>::at(lane / 4 + 8, column)) =
-          make_float2(sums[i][j][2], sums[i][j][3]);
-    }
-    __syncwarp();
-    for (int unit = lane; unit < 16 * kUnitsPerRow; unit += 32) {
-      const int row = unit / kUnitsPerRow;
-      const int column = unit % kUnitsPerRow * 8;
-      if (first_row + i * 16 + row < p.rows && first_column + column < p.n) {
-        const float* from = staging + Staging<Tile>::at(row, column);
-        const float4 low = *reinterpret_cast<const float4*>(from);
-        const float4 high = *reinterpret_cast<const float4*>(from + 4);
-        float y[8] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-        apply_epilogue<T>(p, first_row + i * 16 + row, first_column + column, y);
-      }
-    }
-    __syncwarp();
-  }
-}
-
 }  // namespace gemm_detail
 
 template <class T, class Tile>
@@ -228,10 +110,10 @@ __global__ void __launch_bounds__(Tile::kThreads) gemm_kernel(const GemmParams p
   const int k_tiles = (p.k + Tile::kBlockK - 1) / Tile::kBlockK;
 
   const OperandLoader<T, Tile::kBlockM, Tile> load_a(
-      p.a, p.k, [&](int i) { return first_row + i < p.m ? first_row + i : -1; });
-  const OperandLoader<T, Tile::kBlockN, Tile> load_b(p.b, p.k, [&](int i) {
-    return first_column + i < p.n ? weight_row(p.epilogue, first_column + i) : -1;
-  });
+      p.a, p.k, p.m - first_row, [&](int i) { return first_row + i; });
+  const OperandLoader<T, Tile::kBlockN, Tile> load_b(
+      p.b, p.k, p.n - first_column,
+      [&](int i) { return weight_row(p.epilogue, first_column + i); });
   const FragmentReader<T, Tile> reader(warp_m, warp_n, lane);
 
   // Weights don't depend on the kernel in front of this one, activations do.
@@ -298,9 +180,14 @@ __global__ void __launch_bounds__(Tile::kThreads) gemm_kernel(const GemmParams p
   ptx::grid_dependency_launch();
   ptx::cp_async_wait<0>();
   __syncthreads();  // the stages become the staging buffer
-  float* const staging = reinterpret_cast<float*>(shared) + warp * Staging<Tile>::kFloatsPerWarp;
-  write_results<T, Tile>(p.epilogue, staging, first_row + warp_m * Tile::kWarpM,
-                         first_column + warp_n * Tile::kWarpN, lane, sums);
+  using Place = Staging<Tile::kWarpN>;
+  static_assert(Place::kFloatsPerWarp * 4 * (Tile::kThreads / 32) <= Tile::kSharedBytes);
+  float* const staging = reinterpret_cast<float*>(shared) + warp * Place::kFloatsPerWarp;
+#pragma unroll
+  for (int i = 0; i < kM; ++i) {
+    write_16_rows<T, Tile::kWarpN>(p.epilogue, staging, first_row + warp_m * Tile::kWarpM + 16 * i,
+                                   first_column + warp_n * Tile::kWarpN, lane, sums[i]);
+  }
 }
 
 template <class T, class Tile>
@@ -327,6 +214,7 @@ cudaError_t launch_gemm(TileId tile, const GemmParams& params, bool overlap, cud
     case TileId::k64x128: return launch_gemm_tile<T, Tile64x128>(params, overlap, stream);
     case TileId::k128x128: return launch_gemm_tile<T, Tile128x128>(params, overlap, stream);
     case TileId::k128x256: return launch_gemm_tile<T, Tile128x256>(params, overlap, stream);
+    default: break;
   }
   return cudaErrorInvalidValue;
 }

@@ -77,7 +77,9 @@ cudaError_t linear(const LinearArgs& args, cudaStream_t stream) {
       error != cudaSuccess) {
     return error;
   }
-  const TileId tile = select_tile(args.rows, args.n, args.k, sm_count);
+  bool wgmma = false;
+  if (cudaError_t error = wgmma_available(&wgmma); error != cudaSuccess) return error;
+  const TileId tile = select_tile(args.rows, args.n, args.k, sm_count, wgmma);
   const GemmParams params{args.input, args.weight, args.rows, args.n, args.k, 0, 0, epilogue};
   return args.type == ElementType::f16 ? launch_gemm_f16(tile, params, overlap, stream)
                                        : launch_gemm_bf16(tile, params, overlap, stream);

@@ -1,13 +1,14 @@
 // y = norm(x) W^T + bias and what happens to y next: every matrix product of a Llama layer.
 //
 // One row goes to gemv_kernel.cuh: weights streamed once, dot products, RMSNorm in front if wanted.
-// More rows go to gemm_kernel.cuh, in narrow tiles up to 64 rows and in wide ones above; which one,
-// the cost model of tile.h says.
+// More rows go to gemm_kernel.cuh (mma.sync) or wgmma_kernel.cuh (sm_90a), in narrow tiles up to 64 rows
+// and in wide ones above; which one, the measurements in tile.h say.
 //
 // Determinism. Every kernel adds in an order that is fixed by the shape: results repeat bit for bit
 // from run to run, on every schedule and every device of one architecture. All tiles of the
-// tensor-core kernel add k in ascending steps of 16 into one accumulator, so a row's result does
-// not depend on how many rows are computed with it nor on the tile. The one-row kernel adds in
+// tensor-core kernels add k in ascending steps of 16 into one accumulator, so a row's result does
+// not depend on how many rows are computed with it nor on the tile; an H200's wgmma and mma.sync gave
+// the same bits (test/kernels: gemm_batch_invariant). The one-row kernel adds in
 // another order (32 lanes, then a butterfly). A row computed alone may therefore differ, in the
 // last bits of the float32 sum, from the same row in a larger batch; LinearArgs::batch_invariant
 // sends single rows through the tensor-core kernel too and makes them equal. It costs the norm's

@@ -40,43 +40,96 @@ using Tile64x128 = GemmTile<64, 128, 32, 32, 64, 5>;
 using Tile128x128 = GemmTile<128, 128, 32, 64, 64, 3>;
 using Tile128x256 = GemmTile<128, 256, 32, 64, 64, 4>;
 
-enum class TileId : std::uint8_t { k16x32, k16x64, k32x64, k64x64, k64x128, k128x128, k128x256 };
+// As above for wgmma: a warpgroup of four warps owns 64 rows and all columns. Rows of kBlockK are 128
+// bytes, the width of its swizzle.
+template <int kBlockM_, int kBlockN_, int kStages_, int kBlocksPerSm_>
+struct WgmmaTile {
+  static constexpr int kBlockM = kBlockM_;
+  static constexpr int kBlockN = kBlockN_;
+  static constexpr int kBlockK = 64;
+  static constexpr int kStages = kStages_;
+  static constexpr int kBlocksPerSm = kBlocksPerSm_;
+  static constexpr int kThreads = 2 * kBlockM;
+  static constexpr int kStageElements = (kBlockM + kBlockN) * kBlockK;
+  static constexpr int kSharedBytes = kStages * kStageElements * 2;
 
+  static_assert(kBlockM % 64 == 0 && kStages >= 4);
+  static_assert(kBlocksPerSm * (kSharedBytes + 1024) <= 228 * 1024);
+};
+
+using Wgmma64x64 = WgmmaTile<64, 64, 6, 2>;
+using Wgmma64x128 = WgmmaTile<64, 128, 4, 2>;
+using Wgmma128x128 = WgmmaTile<128, 128, 6, 1>;
+using Wgmma128x160 = WgmmaTile<128, 160, 6, 1>;
+using Wgmma128x256 = WgmmaTile<128, 256, 4, 1>;
+
+enum class TileId : std::uint8_t {
+  k16x32,
+  k16x64,
+  k32x64,
+  k64x64,
+  k64x128,
+  k128x128,
+  k128x256,
+  // With wgmma: only where wgmma_available() says so.
+  kWgmma64x64,
+  kWgmma64x128,
+  kWgmma128x128,
+  kWgmma128x160,
+  kWgmma128x256,
+  kCount
+};
+
+constexpr bool uses_wgmma(TileId tile) { return tile >= TileId::kWgmma64x64 && tile < TileId::kCount; }
+
+// What a tile was measured to take, as fitted to bench/kernels' gemm_tiles on an H200 (132 SMs): 72
+// shapes of 7B and 13B layers with 32 to 4096 rows. On other devices the proportions are taken to hold.
 struct TileShape {
   TileId id;
   int m;
   int n;
+  int per_sm;       // blocks that an SM runs at once
+  double shared;    // nanoseconds of a block for a step of one along k, where an SM has as many as it can
+  double alone;     // where it has one
+  double overhead;  // microseconds to fill the pipeline and for the epilogue
 };
 inline constexpr TileShape kTileShapes[] = {
-    {TileId::k16x32, 16, 32},    {TileId::k16x64, 16, 64},   {TileId::k32x64, 32, 64},
-    {TileId::k64x64, 64, 64},    {TileId::k64x128, 64, 128}, {TileId::k128x128, 128, 128},
-    {TileId::k128x256, 128, 256}};
+    {TileId::k16x32, 16, 32, 2, 1.44, 2.19, 0.2},
+    {TileId::k16x64, 16, 64, 2, 2.39, 4.51, 0.2},
+    {TileId::k32x64, 32, 64, 2, 2.80, 4.21, 2.5},
+    {TileId::k64x64, 64, 64, 2, 4.25, 6.02, 1.8},
+    {TileId::k64x128, 64, 128, 2, 7.23, 9.33, 2.4},
+    {TileId::k128x128, 128, 128, 2, 11.4, 16.3, 9.6},
+    {TileId::k128x256, 128, 256, 1, 20.8, 20.8, 8.7},
+    {TileId::kWgmma64x64, 64, 64, 2, 2.65, 3.50, 4.2},
+    {TileId::kWgmma64x128, 64, 128, 2, 4.77, 6.92, 6.5},
+    {TileId::kWgmma128x128, 128, 128, 1, 7.79, 7.79, 4.3},
+    {TileId::kWgmma128x160, 128, 160, 1, 9.00, 9.00, 5.2},
+    {TileId::kWgmma128x256, 128, 256, 1, 11.6, 11.6, 9.3}};
 
-// Estimated cycles of an SM for m x n x k in tiles of the given shape. Blocks go to the SMs in
-// turn, and an SM needs for a step of one along k the longer of
-//   - its multiplications, at mma.sync's rate (63% of the tensor cores' 2048 a cycle on an H100),
-//   - its loads, two bytes for every row and column there is, at an SM's share of the L2 bandwidth
-//     (5.5 TB/s over 132 SMs at 1.755 GHz),
-// plus what a block spends on filling its pipeline and on its epilogue. HBM's share is the same for
-// all shapes and is left out. On an A100 both rates are lower by about the same factor.
-constexpr double tile_cycles(const TileShape& tile, int m, int n, int k, int sm_count) {
-  constexpr double kMultipliesPerCycle = 0.63 * 2048;
-  constexpr double kBytesPerCycle = 5.5e12 / (132 * 1.755e9);
-  constexpr double kBlockOverheadCycles = 2000;
+// Estimated microseconds of m x n x k in tiles of the given shape. Blocks go to the SMs in turn; none is
+// faster than the memory that operands come from.
+constexpr double tile_microseconds(const TileShape& tile, int m, int n, int k, int sm_count) {
+  constexpr double kBytesPerMicrosecond = 4.2e6;
   const std::int64_t tiles = std::int64_t((m + tile.m - 1) / tile.m) * ((n + tile.n - 1) / tile.n);
-  const std::int64_t tiles_per_sm = (tiles + sm_count - 1) / sm_count;
-  const double multiply = double(tile.m) * tile.n / kMultipliesPerCycle;
-  const double load = 2.0 * (std::min(m, tile.m) + std::min(n, tile.n)) / kBytesPerCycle;
-  return double(tiles_per_sm) * (std::max(multiply, load) * k + kBlockOverheadCycles);
+  const std::int64_t tiles_of_sm = (tiles + sm_count - 1) / sm_count;
+  const std::int64_t rounds = (tiles_of_sm + tile.per_sm - 1) / tile.per_sm;
+  const double multiply =
+      1e-3 * k * std::max(double(tiles_of_sm) * tile.shared, double(rounds) * tile.alone);
+  const double read = 2.0 * (double(m) + n) * k / kBytesPerMicrosecond;
+  return std::max(multiply, read) + double(rounds) * tile.overhead;
 }
 
-// The shape with the lowest estimate, of equals the smaller, among those that are at least half
-// full of rows: the others burn power on zeros where they win at all.
-constexpr TileId select_tile(int m, int n, int k, int sm_count) {
+// The shape with the lowest estimate, of equals the smaller, among those that are more than half full of
+// rows: the others burn power on zeros where they win at all.
+constexpr TileId select_tile(int m, int n, int k, int sm_count, bool wgmma) {
   TileShape best = kTileShapes[0];
   for (const TileShape& tile : kTileShapes) {
     if (tile.m > 16 && m <= tile.m / 2) continue;
-    if (tile_cycles(tile, m, n, k, sm_count) < tile_cycles(best, m, n, k, sm_count)) best = tile;
+    if (uses_wgmma(tile.id) && !wgmma) continue;
+    if (tile_microseconds(tile, m, n, k, sm_count) < tile_microseconds(best, m, n, k, sm_count)) {
+      best = tile;
+    }
   }
   return best.id;
 }

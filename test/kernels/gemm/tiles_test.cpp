@@ -31,7 +31,26 @@ constexpr TileCase kTiles[] = {tile_case<kernels::Tile16x32>(TileId::k16x32),
                                tile_case<kernels::Tile64x64>(TileId::k64x64),
                                tile_case<kernels::Tile64x128>(TileId::k64x128),
                                tile_case<kernels::Tile128x128>(TileId::k128x128),
-                               tile_case<kernels::Tile128x256>(TileId::k128x256)};
+                               tile_case<kernels::Tile128x256>(TileId::k128x256),
+                               tile_case<kernels::Wgmma64x64>(TileId::kWgmma64x64),
+                               tile_case<kernels::Wgmma64x128>(TileId::kWgmma64x128),
+                               tile_case<kernels::Wgmma128x128>(TileId::kWgmma128x128),
+                               tile_case<kernels::Wgmma128x160>(TileId::kWgmma128x160),
+                               tile_case<kernels::Wgmma128x256>(TileId::kWgmma128x256)};
+
+const char* kind_of(TileId tile) { return kernels::uses_wgmma(tile) ? "wgmma" : "mma"; }
+
+// Not every device has wgmma.
+std::vector<TileCase> available_tiles() {
+  bool wgmma = false;
+  Case c("wgmma_available");
+  c.check(kernels::wgmma_available(&wgmma) == cudaSuccess, "wgmma_available");
+  std::vector<TileCase> tiles;
+  for (const TileCase& tile : kTiles) {
+    if (wgmma || !kernels::uses_wgmma(tile.id)) tiles.push_back(tile);
+  }
+  return tiles;
+}
 
 template <class T>
 cudaError_t launch_tile(TileId tile, const kernels::GemmParams& params) {
@@ -69,7 +88,8 @@ std::vector<float> run_tile(Case& c, TileId tile, const Product<T>& product) {
 
 template <class T>
 void test_tile(const TileCase& tile, Shape s) {
-  Case c("%s tile %dx%d m=%d n=%d k=%d", type_name<T>(), tile.block.m, tile.block.n, s.m, s.n, s.k);
+  Case c("%s %s tile %dx%d m=%d n=%d k=%d", type_name<T>(), kind_of(tile.id), tile.block.m,
+         tile.block.n, s.m, s.n, s.k);
   const Product<T> product(s, 20, false);
   const std::vector<float> output = run_tile(c, tile.id, product);
   if (output.empty()) return;
@@ -78,7 +98,7 @@ void test_tile(const TileCase& tile, Shape s) {
 
 template <class T>
 void test_edges() {
-  for (const TileCase& tile : kTiles) {
+  for (const TileCase& tile : available_tiles()) {
     const Shape b = tile.block;
     test_tile<T>(tile, {1, 1, 8});
     test_tile<T>(tile, {b.m - 1, b.n - 1, b.k - 8});
@@ -104,8 +124,8 @@ void test_invariance() {
   const Shape whole{70, 75, 456};
   const Product<T> product(whole, 21, false);
   std::vector<float> expected;
-  for (const TileCase& tile : kTiles) {
-    Case c("%s tile %dx%d", type_name<T>(), tile.block.m, tile.block.n);
+  for (const TileCase& tile : available_tiles()) {
+    Case c("%s %s tile %dx%d", type_name<T>(), kind_of(tile.id), tile.block.m, tile.block.n);
     const std::vector<float> output = run_tile(c, tile.id, product);
     if (expected.empty()) expected = output;
     c.identical("output", output, expected, whole.n);
@@ -139,7 +159,8 @@ KOMT_KERNEL_TEST(gemm_batch_invariant) {
 // The wide tiles' epilogues; linear_test reaches the narrow ones.
 template <class T>
 void test_wide_epilogues(const TileCase& tile) {
-  Case c("%s tile %dx%d rope, gate, residual", type_name<T>(), tile.block.m, tile.block.n);
+  Case c("%s %s tile %dx%d rope, gate, residual", type_name<T>(), kind_of(tile.id), tile.block.m,
+         tile.block.n);
   const Heads heads{3, 1, 56};
   const Shape s{18, heads.columns(), 48};
   const Product<T> product(s, 22, true);
@@ -186,7 +207,8 @@ void test_wide_epilogues(const TileCase& tile) {
 }
 
 KOMT_KERNEL_TEST(gemm_wide_tile_epilogues) {
-  for (const TileCase& tile : {kTiles[4], kTiles[5], kTiles[6]}) {
+  for (const TileCase& tile : available_tiles()) {
+    if (tile.block.n < 64) continue;
     test_wide_epilogues<half>(tile);
     test_wide_epilogues<bfloat16>(tile);
   }
@@ -200,18 +222,21 @@ KOMT_KERNEL_TEST(gemm_unknown_tile) {
 
 // Which tile: narrow for few rows, wide for many, on a device of 132 SMs.
 KOMT_KERNEL_TEST(gemm_tile_selection) {
-  const auto selects = [](Shape s, TileId expected) {
+  const auto selects = [](Shape s, TileId expected, TileId with_wgmma) {
     Case c("m=%d n=%d k=%d", s.m, s.n, s.k);
-    const TileId chosen = kernels::select_tile(s.m, s.n, s.k, 132);
+    const TileId chosen = kernels::select_tile(s.m, s.n, s.k, 132, false);
     c.check(chosen == expected, "chose tile %d, expected %d", int(chosen), int(expected));
+    const TileId wgmma = kernels::select_tile(s.m, s.n, s.k, 132, true);
+    c.check(wgmma == with_wgmma, "with wgmma chose tile %d, expected %d", int(wgmma),
+            int(with_wgmma));
   };
-  selects({1, 2048, 2048}, TileId::k16x32);
-  selects({16, 32000, 5120}, TileId::k16x64);
-  selects({64, 5120, 5120}, TileId::k64x64);
-  selects({64, 27648, 5120}, TileId::k64x128);
-  selects({512, 4096, 4096}, TileId::k128x128);
-  selects({2048, 27648, 5120}, TileId::k128x256);
-  selects({2048, 5120, 13824}, TileId::k128x256);
+  selects({1, 2048, 2048}, TileId::k16x32, TileId::k16x32);
+  selects({16, 32000, 5120}, TileId::k16x64, TileId::k16x64);
+  selects({64, 5120, 5120}, TileId::k32x64, TileId::kWgmma64x64);
+  selects({64, 27648, 5120}, TileId::k64x128, TileId::kWgmma64x128);
+  selects({512, 5120, 5120}, TileId::k64x64, TileId::kWgmma128x160);
+  selects({512, 4096, 4096}, TileId::k64x128, TileId::kWgmma128x128);
+  selects({2048, 27648, 5120}, TileId::k128x256, TileId::kWgmma128x256);
 }
 
 }  // namespace
