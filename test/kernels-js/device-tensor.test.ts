@@ -1,5 +1,4 @@
 import {
-  DeviceError,
   DeviceTensor,
   DisposedError,
   device,

@@ -1,4 +1,12 @@
-import { cpSync, mkdtempSync } from 'node:fs';
+import {
+  cpSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { GENERATION_FIELDS } from '../../../lib/generation/generation-fields.js';
@@ -20,6 +28,40 @@ const root = process.cwd();
 const TINY = path.join(root, 'test/fixtures/goldens/models/qwen2-bias');
 const TOKENIZER = path.join(root, 'models/komt-tiny');
 
+/** A folder that programs are given in a repository's place, for some of them save into it. */
+class Copy {
+  readonly folder = mkdtempSync(path.join(tmpdir(), 'komt-api-'));
+  readonly #files = new Map<string, { bytes: Buffer; changed: number }>();
+
+  constructor(source: string, wanted: (name: string) => boolean = () => true) {
+    for (const name of readdirSync(source).filter(wanted)) {
+      cpSync(path.join(source, name), this.#path(name));
+      const bytes = readFileSync(this.#path(name));
+      this.#files.set(name, { bytes, changed: statSync(this.#path(name)).mtimeMs });
+    }
+  }
+
+  /** Undoes what a program saved, so that the next one doesn't depend on it. */
+  restore(): void {
+    for (const name of readdirSync(this.folder)) {
+      if (!this.#files.has(name)) rmSync(this.#path(name), { recursive: true });
+    }
+    for (const [name, file] of this.#files) {
+      const now = statSync(this.#path(name), { throwIfNoEntry: false });
+      if (now?.mtimeMs === file.changed) continue;
+      if (now?.isDirectory()) rmSync(this.#path(name), { recursive: true });
+      writeFileSync(this.#path(name), file.bytes);
+      file.changed = statSync(this.#path(name)).mtimeMs;
+    }
+  }
+
+  #path(name: string): string {
+    return path.join(this.folder, name);
+  }
+}
+let modelCopy: Copy;
+let tokenizerCopy: Copy;
+
 let model: komt.PreTrainedModel;
 let tokenizer: komt.PreTrainedTokenizer;
 let config: komt.PretrainedConfig;
@@ -30,8 +72,8 @@ const row = (length = 8) => Float32Array.from({ length }, (_, i) => Math.sin(i))
 
 /** Valid arguments by name, made anew for every use. */
 const VALUES: Surface['values'] = {
-  path: () => TINY,
-  tokenizerPath: () => TOKENIZER,
+  path: () => modelCopy.folder,
+  tokenizerPath: () => tokenizerCopy.folder,
   folder: () => 'saved',
   loadOptions: () => ({ device_map: 'cpu', num_threads: 1, signal: ending.signal }),
   tokenizerOptions: () => ({ local_files_only: true }),
@@ -330,9 +372,10 @@ export const target: FuzzTarget = {
   prepare: async () => {
     process.env.HF_HUB_OFFLINE = '1';
     komt.setWarningHandler(() => {});
-    const copy = mkdtempSync(path.join(tmpdir(), 'komt-api-'));
-    cpSync(TINY, copy, { recursive: true });
-    model = await komt.AutoModelForCausalLM.from_pretrained(copy, { num_threads: 1 });
+    modelCopy = new Copy(TINY);
+    tokenizerCopy = new Copy(TOKENIZER, (name) => name !== 'model.safetensors');
+    // Mapped by the model that is kept: not the file that programs may write to.
+    model = await komt.AutoModelForCausalLM.from_pretrained(TINY, { num_threads: 1 });
     config = model.config;
     tokenizer = await komt.AutoTokenizer.from_pretrained(TOKENIZER);
     golden = await answer();
@@ -359,6 +402,8 @@ export const target: FuzzTarget = {
       await new Promise((resolve) => setImmediate(resolve));
       process.off('unhandledRejection', unhandled);
       komt.setWarningHandler(() => {});
+      modelCopy.restore();
+      tokenizerCopy.restore();
     }
     const stray = rejections.find((error) => !isArgumentsOwn(error));
     if (stray !== undefined) throw stray;
