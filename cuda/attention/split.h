@@ -14,28 +14,51 @@ __host__ __device__ constexpr int decode_row_tiles(int num_heads, int num_kv_hea
   return (num_heads / num_kv_heads + kDecodeQueryRows - 1) / kDecodeQueryRows;
 }
 
+// Query heads of the first of them, the fullest.
+__host__ __device__ constexpr int decode_tile_rows(int num_heads, int num_kv_heads) {
+  const int group = num_heads / num_kv_heads;
+  return group < kDecodeQueryRows ? group : kDecodeQueryRows;
+}
+
+// Where a block stands: one sequence, up to 16 query heads of one key/value head, a range of pages.
+struct Place {
+  int sequence;
+  int token;
+  int kv_head;
+  int first_head;  // of the query heads
+  int heads;       // 1 to 16
+  int kv_length;
+  int first_key;  // the window's; earlier ones are not seen
+  int page_begin;
+  int page_end;
+  int split;
+  int splits;
+};
+
 struct SplitPlan {
   int pages_per_split;
   int splits;  // none of them empty
 };
 
-// About kSplitBlocks blocks per sequence: enough to fill 132 SMs twice and to leave a short tail. Parts of
-// fewer than two pages would be mostly start and end, longer ones than 16 gain nothing.
+// About kSplitBlocks blocks per sequence: enough to fill 132 SMs three times over and to leave a short
+// tail. Parts of fewer than two pages would be mostly start and end, longer ones than 16 gain nothing.
 inline constexpr int kSplitBlocks = 512;
 inline constexpr int kMinSplitPages = 2;
 inline constexpr int kMaxSplitPages = 16;
 
-// head_tiles: num_kv_heads * decode_row_tiles().
-__host__ __device__ constexpr SplitPlan split_plan(int pages, int head_tiles) {
-  long long per_split =
-      (static_cast<long long>(pages) * head_tiles + kSplitBlocks - 1) / kSplitBlocks;
+// head_tiles: num_kv_heads * decode_row_tiles(); rows: decode_tile_rows(). 32 bits suffice, since more
+// pages than are looked at get the longest parts whatever the heads.
+__host__ __device__ constexpr SplitPlan split_plan(int pages, int head_tiles, int) {
+  constexpr int kMostPages = kMaxSplitPages * kSplitBlocks;
+  const unsigned looked_at = pages < kMostPages ? pages : kMostPages;
+  unsigned per_split = (looked_at * head_tiles + kSplitBlocks - 1) / kSplitBlocks;
   if (per_split < kMinSplitPages) per_split = kMinSplitPages;
   if (per_split > kMaxSplitPages) per_split = kMaxSplitPages;
   const int pages_per_split = static_cast<int>(per_split);
   return {pages_per_split, (pages + pages_per_split - 1) / pages_per_split};
 }
 
-// At least split_plan(p, head_tiles).splits for every p <= pages. The number of splits isn't
+// At least split_plan(p, head_tiles, rows).splits for every p <= pages and any rows. The number of splits isn't
 // monotonic where pages_per_split grows: there it stays below kSplitBlocks / head_tiles + 1.
 constexpr int max_splits_of(int pages, int head_tiles) {
   const int shortest = (pages + kMinSplitPages - 1) / kMinSplitPages;
