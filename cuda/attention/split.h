@@ -42,16 +42,24 @@ struct SplitPlan {
 
 // About kSplitBlocks blocks per sequence: enough to fill 132 SMs three times over and to leave a short
 // tail. Parts of fewer than two pages would be mostly start and end, longer ones than 16 gain nothing.
+//
+// The parts of a tile of query heads are merged by one block, 4 * head_dim bytes for each part and
+// head: more than kMergeRows of them (64 KiB for heads of 128) would take longer than the finer
+// division saves. It is grouped heads that this makes coarser: for 70B, 8 heads to a tile and 8 tiles,
+// 16 parts a tile, a block for each of 128 SMs.
 inline constexpr int kSplitBlocks = 512;
+inline constexpr int kMergeRows = 128;
 inline constexpr int kMinSplitPages = 2;
 inline constexpr int kMaxSplitPages = 16;
 
 // head_tiles: num_kv_heads * decode_row_tiles(); rows: decode_tile_rows(). 32 bits suffice, since more
 // pages than are looked at get the longest parts whatever the heads.
-__host__ __device__ constexpr SplitPlan split_plan(int pages, int head_tiles, int) {
+__host__ __device__ constexpr SplitPlan split_plan(int pages, int head_tiles, int rows) {
   constexpr int kMostPages = kMaxSplitPages * kSplitBlocks;
   const unsigned looked_at = pages < kMostPages ? pages : kMostPages;
-  unsigned per_split = (looked_at * head_tiles + kSplitBlocks - 1) / kSplitBlocks;
+  const unsigned by_blocks = (looked_at * head_tiles + kSplitBlocks - 1) / kSplitBlocks;
+  const unsigned by_merge = (looked_at * rows + kMergeRows - 1) / kMergeRows;
+  unsigned per_split = by_blocks > by_merge ? by_blocks : by_merge;
   if (per_split < kMinSplitPages) per_split = kMinSplitPages;
   if (per_split > kMaxSplitPages) per_split = kMaxSplitPages;
   const int pages_per_split = static_cast<int>(per_split);
