@@ -158,6 +158,13 @@ __global__ void __launch_bounds__(Shape<kDim>::kThreads, kBlocksPerSm)
   const auto first_key_of = [&](int step) {
     return place.page_begin * kPageTokens + step * S::kStepKeys + warp * kWarpKeys;
   };
+  const auto copy_rows = [&](unsigned char* tile, const T* source, int valid_rows) {
+    if constexpr (kExact && copies_whole_rows<kDim, 32>) {
+      copy_whole_rows_async<kDim, kWarpKeys, 32>(tile, source, valid_rows, lane);
+    } else {
+      copy_tile_async<kDim, kWarpKeys, 32>(tile, source, head_dim, valid_rows, head_dim, lane);
+    }
+  };
   // Every step commits a group, also behind the end, so that the count of groups says the step.
   const auto copy_step_async = [&](int step) {
     const int first = first_key_of(step);
@@ -167,12 +174,9 @@ __global__ void __launch_bounds__(Shape<kDim>::kThreads, kBlocksPerSm)
           (static_cast<std::size_t>(page) * args.num_kv_heads + place.kv_head) * kPageTokens +
           first % kPageTokens;
       unsigned char* stage = ring + step % S::kStages * (2 * S::kTileBytes);
-      copy_tile_async<kDim, kWarpKeys, 32>(
-          stage, static_cast<const T*>(args.keys) + row * head_dim, head_dim,
-          place.kv_length - first, head_dim, lane);
-      copy_tile_async<kDim, kWarpKeys, 32>(
-          stage + S::kTileBytes, static_cast<const T*>(args.values) + row * head_dim, head_dim,
-          place.kv_length - first, head_dim, lane);
+      copy_rows(stage, static_cast<const T*>(args.keys) + row * head_dim, place.kv_length - first);
+      copy_rows(stage + S::kTileBytes, static_cast<const T*>(args.values) + row * head_dim,
+                place.kv_length - first);
     }
     ptx::cp_async_commit();
   };

@@ -2,9 +2,9 @@
 // those of a tile's blocks in global memory, by whichever of them ends last.
 //
 // Both go over [heads][head_dim / 4] groups of four columns, one to a thread. The block that ends last
-// reads 4 * head_dim bytes for each part and head, 64 KiB at most (split.h), out of L2. What that costs is
-// latency: its warps take the parts in turn, as they took the keys, each with up to 16 loads a lane
-// requested before the first is waited for, and are then merged as they were before.
+// reads 4 * head_dim bytes for each part and head out of L2, 64 KiB at most but for the longest contexts
+// (split.h). What that costs is latency: its warps take the parts in turn, each with 8 of a lane's groups
+// and their statistics requested before the first is waited for, and are then merged as they were before.
 //
 // Sums have a fixed order: a warp's parts ascending, then the warps ascending.
 #pragma once
