@@ -2,14 +2,21 @@
 // streams its part once, and the last block of a head to finish merges the parts ("flash decoding").
 //
 // Bytes: 2 * 2 * head_dim per cached token and key/value head, 4,096 tokens: 67 MB a layer for 7B, 84
-// for 13B, 15.6 and 19.5 us at an H200's 4.3 TB/s. FLOPs: 2 * 2 * head_dim per token and query head,
-// 1 FLOP a byte for these models and 8 for a group of 8: memory is the limit. A block covers up to 16
-// query heads that share a key/value head, one 16-row mma tile, so the cache is read once per group
-// whatever its size. Each warp streams its own 16 tokens of every step through its own ring of
-// kStages - 1 cp.async steps, without block barriers: for heads of 128, 64 KB in flight per block
-// with 96 KB of shared memory, two blocks on an SM of sm_90 (228 KB), one on sm_80, sm_86, sm_89 and
-// sm_120: 128 or 64 KB against the 27 KB per SM that latency times bandwidth asks for.
+// for 13B, 16.8 for 70B, 15.6, 19.5 and 3.9 us at an H200's 4.3 TB/s. FLOPs: 2 * 2 * head_dim per token
+// and query head, 1 FLOP a byte for 7B and 13B and 8 for 70B's groups of 8: memory is the limit. A block
+// covers up to 16 query heads that share a key/value head, one 16-row mma tile, so the cache is read once
+// per group whatever its size. Each warp streams its own 16 tokens of every step through its own ring of
+// two cp.async steps, without block barriers; a step is requested as soon as its place has been read, so
+// that a warp that waits has both of them in flight. For heads of 128 that is 64 KB a block, three blocks
+// on an SM of sm_90 (228 KB), two on sm_80 and one on sm_86, sm_89 and sm_120: 192 to 64 KB against the
+// 27 KB per SM that latency times bandwidth asks for.
+//
+// Of a few thousand tokens it is latency that counts: about 2 us for launch, lengths, page and first row,
+// 0.5 us a step of 64 tokens, and 2 for ticket and merge. A third block on an SM hides one block's ends
+// behind the others' streams; the pages of a part are looked up once, all together; the merge has its
+// loads in flight together (merge.cuh), and as many of them as split.h allows.
 #include "attention/kernels.h"
+#include "attention/merge.cuh"
 #include "attention/split.h"
 #include "attention/tile.cuh"
 #include "common/dispatch.cuh"
@@ -22,50 +29,23 @@ namespace {
 
 constexpr int kQueryRows = kDecodeQueryRows;
 constexpr int kWarpKeys = 16;
+constexpr int kBlocksPerSm = 3;  // of heads up to 128: 168 registers, 64 KB
 
 template <int kDim>
 struct Shape {
   static constexpr int kWarps = kDim <= 128 ? 4 : 2;
   static constexpr int kThreads = kWarps * 32;
-  static constexpr int kStages = kDim <= 128 ? 3 : 2;
+  static constexpr int kStages = 2;
   static constexpr int kStepKeys = kWarps * kWarpKeys;
   static constexpr int kStepsPerPage = kPageTokens / kStepKeys;
   static constexpr int kTileBytes = Tile<kDim>::bytes(kWarpKeys);
   static constexpr int kRingBytes = kWarps * kStages * 2 * kTileBytes;
   // The warps' outputs take the ring's place when it has run dry.
-  static constexpr int kOutputBytes = kWarps * kQueryRows * kDim * 4;
+  static constexpr int kOutputBytes = SharedResult<kDim>::bytes(kWarps);
   static constexpr int kSharedBytes = kRingBytes > kOutputBytes ? kRingBytes : kOutputBytes;
-  static_assert(kSharedBytes <= 96 * 1024, "must fit sm_86, sm_89 and sm_120");
-};
-
-// Where a block stands: one sequence, up to 16 query heads of one key/value head, a range of pages.
-struct Place {
-  int sequence;
-  int token;
-  int kv_head;
-  int first_head;  // of the query heads
-  int heads;       // 1 to 16
-  int kv_length;
-  int first_key;  // the window's; earlier ones are not seen
-  int page_begin;
-  int page_end;
-  int split;
-  int splits;
-};
-
-// A partial result of one query head: [num_sequences * num_heads, max_splits] of head_dim floats of
-// output relative to `maximum`, then as many pairs of (maximum, sum).
-struct Partials {
-  float* outputs;
-  float2* statistics;
-  int max_splits;
-};
-
-// What the warps of a block hand each other, in shared memory.
-struct SharedResult {
-  float* output;                 // [warps][16][kDim], over the ring
-  float (*maximum)[kQueryRows];  // [warps][16]
-  float (*sum)[kQueryRows];
+  static_assert(kSharedBytes <= 64 * 1024, "three blocks fit sm_90, one sm_86, sm_89 and sm_120");
+  // The pages of a part are looked up once, a lane each.
+  static_assert(kMaxSplitPages <= 32);
 };
 
 // Fragments of the 16 queries, straight from global memory: read once, so not worth a tile.
@@ -129,83 +109,13 @@ __device__ __forceinline__ void attend(float (&output)[kDim / 8][4], SoftmaxRows
   }
 }
 
-// exp2(a - b) for a <= b, 0 where a is -infinity (a part without any key).
-__device__ __forceinline__ float weight_of(float a, float b) {
-  return a == -INFINITY ? 0.0f : ptx::exp2_approx(a - b);
-}
-
-// The warps' results in ascending order: to the output if the sequence wasn't split, else to its part.
-template <class T, int kDim>
-__device__ __forceinline__ void combine_warps(const AttentionArgs& args, const Place& place,
-                                              const Partials& partials, int head_dim,
-                                              const SharedResult& result) {
-  constexpr int kWarps = Shape<kDim>::kWarps;
-  for (int index = threadIdx.x; index < place.heads * head_dim; index += Shape<kDim>::kThreads) {
-    const int row = index / head_dim;
-    const int column = index % head_dim;
-    float maximum = -INFINITY;
-#pragma unroll
-    for (int warp = 0; warp < kWarps; ++warp) maximum = fmaxf(maximum, result.maximum[warp][row]);
-    float sum = 0;
-    float output = 0;
-#pragma unroll
-    for (int warp = 0; warp < kWarps; ++warp) {
-      const float weight = weight_of(result.maximum[warp][row], maximum);
-      sum = fmaf(result.sum[warp][row], weight, sum);
-      output = fmaf(result.output[(warp * kQueryRows + row) * kDim + column], weight, output);
-    }
-    const int head = place.first_head + row;
-    if (place.splits == 1) {
-      const std::size_t at =
-          (static_cast<std::size_t>(place.token) * args.num_heads + head) * head_dim + column;
-      static_cast<T*>(args.output)[at] = from_float<T>(output / sum);
-    } else {
-      const std::size_t part =
-          (static_cast<std::size_t>(place.sequence) * args.num_heads + head) *
-              partials.max_splits + place.split;
-      partials.outputs[part * head_dim + column] = output;
-      if (column == 0) partials.statistics[part] = make_float2(maximum, sum);
-    }
-  }
-}
-
-// The parts of all splits in ascending order, by the block that finished last.
-template <class T, int kDim>
-__device__ __forceinline__ void combine_splits(const AttentionArgs& args, const Place& place,
-                                               const Partials& partials, int head_dim) {
-  for (int index = threadIdx.x; index < place.heads * head_dim; index += Shape<kDim>::kThreads) {
-    const int head = place.first_head + index / head_dim;
-    const int column = index % head_dim;
-    const std::size_t part =
-        (static_cast<std::size_t>(place.sequence) * args.num_heads + head) * partials.max_splits;
-    const float2* statistics = partials.statistics + part;
-    const float* outputs = partials.outputs + part * head_dim + column;
-    float maximum = -INFINITY;
-    for (int i = 0; i < place.splits; ++i) maximum = fmaxf(maximum, statistics[i].x);
-    float sum = 0;
-    float output = 0;
-#pragma unroll 4
-    for (int i = 0; i < place.splits; ++i) {
-      const float2 statistic = statistics[i];
-      const float weight = weight_of(statistic.x, maximum);
-      sum = fmaf(statistic.y, weight, sum);
-      output = fmaf(outputs[static_cast<std::size_t>(i) * head_dim], weight, output);
-    }
-    const std::size_t at =
-        (static_cast<std::size_t>(place.token) * args.num_heads + head) * head_dim + column;
-    static_cast<T*>(args.output)[at] = from_float<T>(output / sum);
-  }
-}
-
-// One block a SM is all that is asked of the compiler, lest it spills for more: shared memory, not
-// registers, says how many there are.
 template <class T, int kDim, bool kExact>
-__global__ void __launch_bounds__(Shape<kDim>::kThreads, 1)
+__global__ void __launch_bounds__(Shape<kDim>::kThreads, kBlocksPerSm)
     attention_decode_kernel(AttentionArgs args, Partials partials) {
   using S = Shape<kDim>;
   KOMT_DYN_SHARED(shared);
-  KOMT_SHARED(float, warp_maximum, [S::kWarps][kQueryRows]);
-  KOMT_SHARED(float, warp_sum, [S::kWarps][kQueryRows]);
+  KOMT_SHARED(float, warp_maximum, [S::kWarps * kQueryRows]);
+  KOMT_SHARED(float, warp_sum, [S::kWarps * kQueryRows]);
   KOMT_SHARED(bool, is_last, );
   ptx::grid_dependency_launch();
   ptx::grid_dependency_wait();
@@ -215,17 +125,20 @@ __global__ void __launch_bounds__(Shape<kDim>::kThreads, 1)
   const int row_tiles = decode_row_tiles(args.num_heads, args.num_kv_heads);
   Place place;
   place.sequence = blockIdx.z;
+  // What the first byte of the cache has to wait for is three loads long: lengths, page, row.
   place.token = args.cu_seqlens[place.sequence];
-  if (args.cu_seqlens[place.sequence + 1] - place.token != 1) return;
+  const int next_token = args.cu_seqlens[place.sequence + 1];
+  place.kv_length = args.kv_lengths[place.sequence];
+  if (next_token - place.token != 1) return;
   place.kv_head = blockIdx.y / row_tiles;
   const int row_tile = blockIdx.y % row_tiles;
   place.first_head = place.kv_head * group + row_tile * kQueryRows;
   place.heads = min(kQueryRows, group - row_tile * kQueryRows);
-  place.kv_length = args.kv_lengths[place.sequence];
   place.first_key = args.window == 0 ? 0 : max(0, place.kv_length - args.window);
   const int first_page = place.first_key / kPageTokens;
   const int last_page = (place.kv_length - 1) / kPageTokens;
-  const SplitPlan plan = split_plan(last_page - first_page + 1, args.num_kv_heads * row_tiles);
+  const SplitPlan plan = split_plan(last_page - first_page + 1, args.num_kv_heads * row_tiles,
+                                    decode_tile_rows(args.num_heads, args.num_kv_heads));
   place.splits = plan.splits;
   place.split = blockIdx.x;
   if (place.split >= place.splits) return;
@@ -234,86 +147,101 @@ __global__ void __launch_bounds__(Shape<kDim>::kThreads, 1)
 
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
-  const std::int32_t* pages =
-      args.block_table + static_cast<std::size_t>(place.sequence) * args.block_table_stride;
+  const std::int32_t* pages = args.block_table +
+                              static_cast<std::size_t>(place.sequence) * args.block_table_stride +
+                              place.page_begin;
+  const int page_of_lane = lane < place.page_end - place.page_begin ? pages[lane] : 0;
+  std::uint32_t q[kDim / 16][4];
+  load_queries<T, kDim>(q, args, place, head_dim, lane);
   unsigned char* const ring = shared + warp * (S::kStages * 2 * S::kTileBytes);
   const int steps = (place.page_end - place.page_begin) * S::kStepsPerPage;
   const auto first_key_of = [&](int step) {
     return place.page_begin * kPageTokens + step * S::kStepKeys + warp * kWarpKeys;
   };
+  const auto copy_rows = [&](unsigned char* tile, const T* source, int valid_rows) {
+    if constexpr (kExact && copies_whole_rows<kDim, 32>) {
+      copy_whole_rows_async<kDim, kWarpKeys, 32>(tile, source, valid_rows, lane);
+    } else {
+      copy_tile_async<kDim, kWarpKeys, 32>(tile, source, head_dim, valid_rows, head_dim, lane);
+    }
+  };
   // Every step commits a group, also behind the end, so that the count of groups says the step.
   const auto copy_step_async = [&](int step) {
     const int first = first_key_of(step);
     if (step < steps && first < place.kv_length) {
-      const std::size_t row = (static_cast<std::size_t>(pages[first / kPageTokens]) *
-                                   args.num_kv_heads + place.kv_head) * kPageTokens +
-                              first % kPageTokens;
+      const int page = __shfl_sync(0xffffffffu, page_of_lane, step / S::kStepsPerPage);
+      const std::size_t row =
+          (static_cast<std::size_t>(page) * args.num_kv_heads + place.kv_head) * kPageTokens +
+          first % kPageTokens;
       unsigned char* stage = ring + step % S::kStages * (2 * S::kTileBytes);
-      copy_tile_async<kDim, kWarpKeys, 32>(
-          stage, static_cast<const T*>(args.keys) + row * head_dim, head_dim,
-          place.kv_length - first, head_dim, lane);
-      copy_tile_async<kDim, kWarpKeys, 32>(
-          stage + S::kTileBytes, static_cast<const T*>(args.values) + row * head_dim, head_dim,
-          place.kv_length - first, head_dim, lane);
+      copy_rows(stage, static_cast<const T*>(args.keys) + row * head_dim, place.kv_length - first);
+      copy_rows(stage + S::kTileBytes, static_cast<const T*>(args.values) + row * head_dim,
+                place.kv_length - first);
     }
     ptx::cp_async_commit();
   };
 
 #pragma unroll
-  for (int step = 0; step < S::kStages - 1; ++step) copy_step_async(step);
-  std::uint32_t q[kDim / 16][4];
-  load_queries<T, kDim>(q, args, place, head_dim, lane);
+  for (int step = 0; step < S::kStages; ++step) copy_step_async(step);
   const LaneRows<kDim> key_lanes = key_rows<kDim>(lane);
   const LaneRows<kDim> value_lanes = value_rows<kDim>(lane);
   const float scale_log2 = args.scale * 1.4426950408889634f;
   float output[kDim / 8][4] = {};
   SoftmaxRows softmax;
   for (int step = 0; step < steps; ++step) {
-    ptx::cp_async_wait<S::kStages - 2>();
-    __syncwarp();  // all lanes' copies are there, and all are done with the stage refilled next
-    copy_step_async(step + S::kStages - 1);
+    ptx::cp_async_wait<S::kStages - 1>();
+    __syncwarp();  // all lanes' copies are there
     const int first = first_key_of(step);
     if (first < place.kv_length && first + kWarpKeys > place.first_key) {
       const unsigned char* stage = ring + step % S::kStages * (2 * S::kTileBytes);
       attend<T, kDim>(output, softmax, q, stage, stage + S::kTileBytes, first, place, scale_log2,
                       key_lanes, value_lanes, lane);
     }
+    __syncwarp();  // all lanes are done with the stage that is refilled
+    copy_step_async(step + S::kStages);
   }
+  // The token is read again: kept over the loop, its row's address would spill heads of 256.
+  T* const to = static_cast<T*>(args.output) +
+                static_cast<std::size_t>(args.cu_seqlens[place.sequence]) * args.num_heads * head_dim;
   ptx::cp_async_wait<0>();
   __syncthreads();  // no ring is used any more
 
-  const SharedResult result{reinterpret_cast<float*>(shared), warp_maximum, warp_sum};
+  const SharedResult<kDim> result{reinterpret_cast<float*>(shared), warp_maximum, warp_sum};
 #pragma unroll
   for (int half_row = 0; half_row < 2; ++half_row) {
     const float total = softmax.total(half_row);
     const int row = lane / 4 + half_row * 8;
     if (row >= place.heads) continue;
     if (lane % 4 == 0) {
-      warp_maximum[warp][row] = softmax.maximum[half_row];
-      warp_sum[warp][row] = total;
+      warp_maximum[warp * kQueryRows + row] = softmax.maximum[half_row];
+      warp_sum[warp * kQueryRows + row] = total;
     }
 #pragma unroll
     for (int block = 0; block < kDim / 8; ++block) {
-      float* at = result.output + (warp * kQueryRows + row) * kDim + block * 8 + lane % 4 * 2;
-      *reinterpret_cast<float2*>(at) =
+      *reinterpret_cast<float2*>(result.output_at(warp, row) + block * 8 + lane % 4 * 2) =
           make_float2(output[block][half_row * 2], output[block][half_row * 2 + 1]);
     }
   }
   __syncthreads();
-  combine_warps<T, kDim>(args, place, partials, head_dim, result);
-  if (place.splits == 1) return;
-
-  __threadfence();
-  __syncthreads();  // the block's part is visible
-  std::uint32_t* ticket = args.tickets + place.sequence * gridDim.y + blockIdx.y;
-  if (threadIdx.x == 0) {
-    is_last = ptx::atomic_add_acq_rel_gpu(ticket, 1) == static_cast<std::uint32_t>(place.splits - 1);
-    if (is_last) *ticket = 0;
+  // Once if the sequence isn't split, else for the block's part and, in the last block, for all parts.
+#pragma unroll 1
+  for (bool complete = place.splits == 1;; complete = true) {
+    combine_warps<T, kDim, S::kWarps>(result, place, partials, args.num_heads, head_dim, complete, to);
+    if (complete) return;
+    // The ticket's release covers what the block's other threads wrote before the barrier, its acquire
+    // what they read behind the next.
+    __syncthreads();
+    std::uint32_t* ticket = args.tickets + place.sequence * gridDim.y + blockIdx.y;
+    if (threadIdx.x == 0) {
+      is_last =
+          ptx::atomic_add_acq_rel_gpu(ticket, 1) == static_cast<std::uint32_t>(place.splits - 1);
+      if (is_last) *ticket = 0;
+    }
+    __syncthreads();
+    if (!is_last) return;
+    gather_splits<kDim, S::kWarps>(result, place, partials, args.num_heads, head_dim, warp, lane);
+    __syncthreads();
   }
-  __syncthreads();
-  if (!is_last) return;
-  __threadfence();
-  combine_splits<T, kDim>(args, place, partials, head_dim);
 }
 
 }  // namespace

@@ -52,23 +52,32 @@ template <int kDim, int kThreads>
 inline constexpr bool swizzles_alike =
     kThreads % Tile<kDim>::kChunks == 0 && kThreads / Tile<kDim>::kChunks % 8 == 0;
 
+// Whether kThreads threads copy whole rows of a swizzled tile at a time, one, two, four or a multiple of
+// eight: then a thread's copies are its first one, XORed with and at constant offsets.
+template <int kDim, int kThreads>
+inline constexpr bool copies_whole_rows =
+    Tile<kDim>::kSwizzled && kThreads % Tile<kDim>::kChunks == 0 &&
+    (8 % (kThreads / Tile<kDim>::kChunks) == 0 || swizzles_alike<kDim, kThreads>);
+
 // copy_tile_async() of rows that follow each other and have no column to fill up, where
-// swizzles_alike. Rows from valid_rows on aren't read, but must exist. Held against what is left, an
+// copies_whole_rows. Rows from valid_rows on aren't read, but must exist. Held against what is left, an
 // offset is a constant too, and takes none of prefill's registers.
 template <int kDim, int kRows, int kThreads, class T>
 __device__ __forceinline__ void copy_whole_rows_async(unsigned char* tile, const T* source,
                                                       int valid_rows, int thread) {
-  static_assert(swizzles_alike<kDim, kThreads>);
+  static_assert(copies_whole_rows<kDim, kThreads>);
   constexpr int kChunks = Tile<kDim>::kChunks;
   constexpr int kRowsAtOnce = kThreads / kChunks;
   static_assert(kRows % kRowsAtOnce == 0);
   const int row = thread / kChunks;
   const int left = valid_rows - row;
-  unsigned char* const target = tile + Tile<kDim>::offset(row, thread % kChunks);
+  const int target = Tile<kDim>::offset(row, thread % kChunks);
   const T* const first = source + thread * 8;
 #pragma unroll
   for (int i = 0; i < kRows / kRowsAtOnce; ++i) {
-    ptx::cp_async_zfill<16>(target + i * kRowsAtOnce * Tile<kDim>::kRowBytes,
+    // Rows are multiples of 128 bytes: what a row is XORed into are bits 4 to 6 of the offset.
+    const int swizzled = target ^ (i * kRowsAtOnce % 8 * 16);
+    ptx::cp_async_zfill<16>(tile + swizzled + i * kRowsAtOnce * Tile<kDim>::kRowBytes,
                             first + i * kRowsAtOnce * kDim,
                             i * kRowsAtOnce < left ? 16 : 0);
   }

@@ -4,8 +4,8 @@ namespace komt::kernels {
 
 bool gemv_takes(int k) {
   // What a block may have on every architecture from sm_80 (99 KiB on sm_86, 89 and 120), less the
-  // static part.
-  constexpr std::size_t kSharedBytes = 96 * 1024;
+  // static part of 9 KiB.
+  constexpr std::size_t kSharedBytes = 88 * 1024;
   return static_cast<std::size_t>(gemv_detail::padded_k(k)) * sizeof(half) <= kSharedBytes;
 }
 

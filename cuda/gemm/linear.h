@@ -8,11 +8,12 @@
 // from run to run, on every schedule and every device of one architecture. All tiles of the
 // tensor-core kernels add k in ascending steps of 16 into one accumulator, so a row's result does
 // not depend on how many rows are computed with it nor on the tile; an H200's wgmma and mma.sync gave
-// the same bits (test/kernels: gemm_batch_invariant). The one-row kernel adds in
-// another order (32 lanes, then a butterfly). A row computed alone may therefore differ, in the
-// last bits of the float32 sum, from the same row in a larger batch; LinearArgs::batch_invariant
-// sends single rows through the tensor-core kernel too and makes them equal. It costs the norm's
-// fusion and the lower latency of the one-row kernel, not weight traffic.
+// the same bits (test/kernels: gemm_batch_invariant). The one-row kernel adds in another order, which k
+// alone fixes: every 128th chunk of 8 in one lane, the 32 lanes of a warp in a butterfly, then four
+// warps, ascending. A row computed alone may therefore differ, in the last bits of the float32 sum, from
+// the same row in a larger batch; LinearArgs::batch_invariant sends single rows through the tensor-core
+// kernels too and makes them equal. It costs the norm's fusion and the lower latency of the one-row
+// kernel, not weight traffic.
 #pragma once
 
 #include <cstdint>

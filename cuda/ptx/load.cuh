@@ -1,4 +1,4 @@
-// Global loads with cache hints. Addresses are 16-byte aligned.
+// Global loads with cache hints. Addresses are 16-byte aligned; a prefetch's need not be.
 #pragma once
 
 #include "common/platform.cuh"
@@ -17,6 +17,12 @@ __device__ __forceinline__ uint4 load_global_no_allocate(const void* p) {
       : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
       : "l"(p));
   return v;
+}
+
+// Asks for the cache line around p in L2, where other kernels' writes are seen: nothing is kept that
+// could grow stale. p points into allocated memory.
+__device__ __forceinline__ void prefetch_l2(const void* p) {
+  asm volatile("prefetch.global.L2 [%0];\n" ::"l"(p));
 }
 
 }  // namespace komt::ptx

@@ -10,4 +10,6 @@ __forceinline__ uint4 load_global_no_allocate(const void* p) {
   return *static_cast<const uint4*>(p);
 }
 
+__forceinline__ void prefetch_l2(const void*) {}
+
 }  // namespace komt::ptx

@@ -1,6 +1,7 @@
 // Prefill and decode attention against float64, on every padded and exact head size, around the tiles'
 // edges; and what the library promises of their bits.
 #include "attention/problem.h"
+#include "attention/split.h"
 
 namespace komt::test::attention {
 namespace {
@@ -66,6 +67,16 @@ void decode_groups() {
 }
 
 template <class T>
+void decode_many_parts() {
+  // More parts than a merging warp loads together, and parts that the merge makes longer for groups.
+  compare<T>({1, 1, 64}, {{4500, 1}, {129, 1}});
+  compare<T>({8, 1, 64}, {{2600, 1}, {1025, 1}});
+  compare<T>({17, 1, 32}, {{1500, 1}});
+  compare<T>({3, 1, 256}, {{1200, 1}});
+  compare<T>({6, 3, 40}, {{2300, 1}, {1000, 1}}, 2100);
+}
+
+template <class T>
 void decode_windows() {
   for (const int window : {1, 5, 64, 65, 200, 1000}) {
     compare<T>({2, 1, 64}, {{330, 1}, {64, 1}, {65, 1}, {2, 1}}, window);
@@ -99,10 +110,43 @@ KOMT_KERNEL_TEST(attention_decode_edges) {
   decode_edges<bfloat16>();
 }
 KOMT_KERNEL_TEST(attention_decode_groups) { decode_groups<half>(); }
+KOMT_KERNEL_TEST(attention_decode_many_parts) {
+  decode_many_parts<half>();
+  decode_many_parts<bfloat16>();
+}
 KOMT_KERNEL_TEST(attention_decode_windows) { decode_windows<bfloat16>(); }
 KOMT_KERNEL_TEST(attention_mixed_batches) {
   mixed_batches<half>();
   mixed_batches<bfloat16>();
+}
+
+// Parts cover all pages, none is empty, and there is scratch memory for those of every shorter sequence.
+KOMT_KERNEL_TEST(attention_splits) {
+  using kernels::kMaxSplitPages;
+  using kernels::max_splits_of;
+  using kernels::split_plan;
+  if (schedule_seed() != 0) return;
+  for (const int tiles : {1, 2, 3, 8, 32, 40, 41, 511, 512, 513, 5000}) {
+    for (const int rows : {1, 2, 8, 16}) {
+      Case c("%d tiles of %d rows", tiles, rows);
+      bool covered = true;
+      int most = 0;
+      for (int pages = 1; pages < 20000; ++pages) {
+        const kernels::SplitPlan plan = split_plan(pages, tiles, rows);
+        covered = covered && plan.pages_per_split <= kMaxSplitPages &&
+                  plan.splits * plan.pages_per_split >= pages &&
+                  (plan.splits - 1) * plan.pages_per_split < pages;
+        most = std::max(most, plan.splits);
+        covered = covered && most <= max_splits_of(pages, tiles);
+      }
+      c.check(covered, "a plan leaves pages out, has an empty part or more than there is room for");
+    }
+  }
+  Case c("the longest sequence there can be");
+  const int pages = std::numeric_limits<std::int32_t>::max() / kPage;
+  const kernels::SplitPlan plan = split_plan(pages, 5000, 16);
+  c.check(plan.pages_per_split == kMaxSplitPages && plan.splits <= max_splits_of(pages, 5000),
+          "%d parts of %d pages", plan.splits, plan.pages_per_split);
 }
 
 // A sequence's rows have the same bits alone and among others, on other pages.

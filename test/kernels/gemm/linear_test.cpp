@@ -181,18 +181,48 @@ KOMT_KERNEL_TEST(linear_norm_in_front) {
   test_norm<half>(3, 24576);
 }
 
-// A vocabulary of results takes more than one turn of every warp.
+// A vocabulary of results takes more than one turn of every team, and one that no model has more
+// units than a team has room for.
 KOMT_KERNEL_TEST(linear_one_row_many_turns) {
-  const Shape s{1, 2 * 8 * 2 * 132 * 2 + 6, 24};
-  Case c("n=%d k=%d", s.n, s.k);
-  const Product<half> product(s, 9, false);
-  DeviceBuffer<half> input(product.input), weight(product.weight);
-  DeviceBuffer<float> bias(product.bias), output(std::size_t(s.n));
-  LinearArgs args = product.args(input, weight, bias);
-  args.output = output.data();
-  args.output_type = ElementType::f32;
-  if (!c.ran(linear(args, nullptr))) return;
-  c.close("output", output.host(), product.result(), product_tolerance<float>(s.k));
+  constexpr int kTeams = 2 * 2 * 132;
+  for (const Shape s : {Shape{1, 2 * 8 * kTeams + 6, 24}, Shape{1, 2 * 2 * kTeams + 1, 2056},
+                        Shape{1, 2 * 128 * kTeams + 6, 8}}) {
+    Case c("n=%d k=%d", s.n, s.k);
+    const Product<half> product(s, 9, false);
+    DeviceBuffer<half> input(product.input), weight(product.weight);
+    DeviceBuffer<float> bias(product.bias), output(std::size_t(s.n));
+    LinearArgs args = product.args(input, weight, bias);
+    args.output = output.data();
+    args.output_type = ElementType::f32;
+    if (!c.ran(linear(args, nullptr))) continue;
+    c.close("output", output.host(), product.result(), product_tolerance<float>(s.k));
+  }
+}
+
+// A sum's order is k's alone: the first rows of a matrix have the same bits without the others, when
+// other teams compute them at another point of their streams. 1, 2, 3, 5 and 6 rounds of a team.
+KOMT_KERNEL_TEST(linear_one_row_bits_do_not_depend_on_the_other_rows) {
+  for (const int k : {520, 1536, 3000, 5120, 5128}) {
+    const Shape all{1, k < 5120 ? 3301 : 1201, k};
+    Case c("k=%d", k);
+    const Product<bfloat16> product(all, 13, false);
+    DeviceBuffer<bfloat16> input(product.input), weight(product.weight);
+    DeviceBuffer<float> bias(product.bias), output(std::size_t(all.n));
+    LinearArgs args = product.args(input, weight, bias);
+    args.output = output.data();
+    args.output_type = ElementType::f32;
+    if (!c.ran(linear(args, nullptr))) continue;
+    const std::vector<float> whole = output.host();
+    c.close("output", whole, product.result(), product_tolerance<float>(k));
+    for (const int n : {1, 6, 333}) {
+      output.poison();
+      args.n = n;
+      if (!c.ran(linear(args, nullptr))) continue;
+      std::vector<float> part = output.host();
+      part.resize(std::size_t(n));
+      c.identical("first rows", part, std::vector<float>(whole.begin(), whole.begin() + n));
+    }
+  }
 }
 
 // The same bits under every schedule: the first seed's results are kept and held against the
