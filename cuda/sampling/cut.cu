@@ -216,8 +216,10 @@ __global__ void __launch_bounds__(kSampleThreads, 2)
   }
   find_bucket(shared.select, mine, 0, [&](Amount cumulative) { return rule.passes(cumulative); });
   int step = shared.select.bucket;
-  const Amount before = shared.select.before;
-  if (step < 0) {
+  Amount before = 0;
+  if (step >= 0) {
+    before = shared.select.before;
+  } else {
     // Not even all of it passes. Then everything is typical; and of top_p's order the last one stays.
     if constexpr (kKind == CutKind::kDistance) {
       if (slice.index == 0 && threadIdx.x == 0) slice.state->farthest = 0xffffffffu;

@@ -10,10 +10,12 @@
 
 namespace komt::kernels {
 
-inline constexpr int kPerThread = 4;
+// More blocks per row would each begin with the same reductions; fewer would have more to compute. At 8, a
+// row of 128,256 ids has 32 blocks, and 16 such rows fill an H200 twice.
+inline constexpr int kPerThread = 8;
 inline constexpr int kTile = kSampleThreads * kPerThread;
-// Every block begins with a reduction over the slices: one load per thread is the least that takes.
-inline constexpr int kMostSlices = 256;
+// One each for 262,144 ids. Every block begins with a reduction over them: one load of a thread.
+inline constexpr int kMostSlices = 64;
 static_assert(kMostSlices <= kSampleThreads);
 // Ids that the top-k list takes or leaves together: a warp's coalesced load.
 inline constexpr int kGroup = 32;

@@ -19,6 +19,8 @@ namespace {
 
 // One candidate per thread.
 constexpr int kMostCandidates = kSampleThreads;
+// Loads that a thread has in flight: the compiler moves none across an atomic or a vote.
+constexpr int kBatch = 8;
 
 struct ShortList {
   std::int32_t groups[kMostCandidates];
@@ -34,9 +36,19 @@ __device__ __forceinline__ int list_top(SelectShared& shared, ShortList& list, c
   const int groups = groups_of(vocab);
   shared.clear<unsigned>();
   __syncthreads();
-#pragma unroll 4
-  for (int group = threadIdx.x; group < groups; group += kSampleThreads) {
-    atomicAdd(&shared.counts[SelectShared::place_of(step_of(top - maxima[group]))], 1u);
+  for (int first = threadIdx.x; first < groups; first += kBatch * kSampleThreads) {
+    float batch[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      const int group = first + i * kSampleThreads;
+      batch[i] = group < groups ? maxima[group] : -INFINITY;
+    }
+#pragma unroll
+    for (int i = 0; i < kBatch; ++i) {
+      if (first + i * kSampleThreads < groups) {
+        atomicAdd(&shared.counts[SelectShared::place_of(step_of(top - batch[i]))], 1u);
+      }
+    }
   }
   __syncthreads();
   unsigned mine[SelectShared::kPerThread];
@@ -52,7 +64,7 @@ __device__ __forceinline__ int list_top(SelectShared& shared, ShortList& list, c
   const int begin = min(static_cast<int>(threadIdx.x) * per_thread, groups);
   const int end = min(begin + per_thread, groups);
   int count = 0;
-#pragma unroll 4
+#pragma unroll 8
   for (int group = begin; group < end; ++group) count += matches(maxima[group]);
   int listed = 0;
   int at = rank_in_block(shared, count, listed);
@@ -64,27 +76,32 @@ __device__ __forceinline__ int list_top(SelectShared& shared, ShortList& list, c
   }
   __syncthreads();
 
-  // A warp looks at neighbouring groups of the list, one at a time.
+  // A warp looks at neighbouring groups of the list. visit(i, score, votes) for each.
   const int lane = threadIdx.x % 32;
   const int per_warp = (listed + kSampleWarps - 1) / kSampleWarps;
   const int first = min(static_cast<int>(threadIdx.x / 32) * per_warp, listed);
   const int last = min(first + per_warp, listed);
-  const auto score_in = [&](int i) {
-    const int id = list.groups[i] * kGroup + lane;
-    return id < vocab ? scores[id] : -INFINITY;
+  const auto for_each_group = [&](auto visit) {
+    for (int base = first; base < last; base += kBatch) {
+      float batch[kBatch];
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        const int id = base + i < last ? list.groups[base + i] * kGroup + lane : vocab;
+        batch[i] = id < vocab ? scores[id] : -INFINITY;
+      }
+#pragma unroll
+      for (int i = 0; i < kBatch; ++i) {
+        visit(base + i, batch[i], __ballot_sync(kFullWarp, matches(batch[i])));
+      }
+    }
   };
   int in_warp = 0;
-#pragma unroll 4
-  for (int i = first; i < last; ++i) {
-    in_warp += __popc(__ballot_sync(kFullWarp, matches(score_in(i))));
-  }
+  for_each_group([&](int, float, unsigned votes) { in_warp += __popc(votes); });
   int total = 0;
   at = rank_in_block(shared, lane == 31 ? in_warp : 0, total);
   if (total > kMostCandidates) return total;
   at = __shfl_sync(kFullWarp, at, 31);
-  for (int i = first; i < last; ++i) {
-    const float score = score_in(i);
-    const unsigned votes = __ballot_sync(kFullWarp, matches(score));
+  for_each_group([&](int i, float score, unsigned votes) {
     if (votes >> lane & 1) {
       const int place = at + __popc(votes & ((1u << lane) - 1));
       list.ids[place] = list.groups[i] * kGroup + lane;
@@ -92,7 +109,7 @@ __device__ __forceinline__ int list_top(SelectShared& shared, ShortList& list, c
       list.weights[place] = 0;
     }
     at += __popc(votes);
-  }
+  });
   __syncthreads();
   return total;
 }
