@@ -52,13 +52,10 @@ struct SelectShared {
     for (int i = threadIdx.x; i < kPlaces; i += kSampleThreads) histogram<Value>()[i] = 0;
   }
 
-  // The thread's share of the buckets.
+  // Bucket i of the thread's share.
   template <class Value>
-  __device__ __forceinline__ void load_share(Value (&mine)[kPerThread]) {
-#pragma unroll
-    for (int i = 0; i < kPerThread; ++i) {
-      mine[i] = histogram<Value>()[threadIdx.x * (kPerThread + 1) + i];
-    }
+  __device__ __forceinline__ Value in_share(int i) {
+    return histogram<Value>()[threadIdx.x * (kPerThread + 1) + i];
   }
 };
 
@@ -71,17 +68,18 @@ struct Cut {
 };
 
 // The bucket at which `before` plus the cumulative sum over all threads' shares passes, into
-// shared.bucket (-1: none), with the sum of those below it and its own amount.
-template <class Value, class Passes>
-__device__ __forceinline__ void find_bucket(SelectShared& shared,
-                                            const Value (&mine)[SelectShared::kPerThread],
-                                            Amount before, Passes passes) {
+// shared.bucket (-1: none), with the sum of those below it and its own amount. in_share(i) is bucket i of
+// the thread's share; it is asked twice, which costs less than to keep them.
+template <class InShare, class Passes>
+__device__ __forceinline__ void find_bucket(SelectShared& shared, InShare in_share, Amount before,
+                                            Passes passes) {
+  using Value = decltype(in_share(0));
   constexpr int kPerThread = SelectShared::kPerThread;
   const int lane = threadIdx.x % 32;
   const int warp = threadIdx.x / 32;
   Value sum = 0;
 #pragma unroll
-  for (int i = 0; i < kPerThread; ++i) sum += mine[i];
+  for (int i = 0; i < kPerThread; ++i) sum += in_share(i);
   Value inclusive = sum;
 #pragma unroll
   for (int offset = 1; offset < 32; offset *= 2) {
@@ -97,13 +95,14 @@ __device__ __forceinline__ void find_bucket(SelectShared& shared,
     bool found = false;
 #pragma unroll
     for (int i = 0; i < kPerThread; ++i) {
-      if (!found && passes(running + mine[i])) {
+      const Value amount = in_share(i);
+      if (!found && passes(running + amount)) {
         found = true;
         shared.bucket = threadIdx.x * kPerThread + i;
         shared.before = running;
-        shared.at = mine[i];
+        shared.at = amount;
       }
-      running += mine[i];
+      running += amount;
     }
   }
   __syncthreads();
@@ -133,9 +132,7 @@ __device__ __forceinline__ Cut find_cut(SelectShared& shared, int count, KeyOf k
       }
     }
     __syncthreads();
-    Value mine[SelectShared::kPerThread];
-    shared.load_share(mine);
-    find_bucket(shared, mine, cut.before, passes);
+    find_bucket(shared, [&](int i) { return shared.in_share<Value>(i); }, cut.before, passes);
     if (shared.bucket < 0) return cut;
     cut.key |= static_cast<std::uint32_t>(shared.bucket) << shift;
     cut.before = shared.before;

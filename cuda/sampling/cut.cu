@@ -10,7 +10,6 @@
 #include <cmath>
 
 #include "common/launch.cuh"
-#include "common/vector_io.cuh"
 #include "ptx/fence.cuh"
 #include "ptx/grid_dependency.cuh"
 #include "sampling/passes.cuh"
@@ -205,21 +204,12 @@ __global__ void __launch_bounds__(kSampleThreads, 2)
   const Slice slice = this_slice(args, workspace);
   const Rule<kKind> rule = rule_of<kKind>(args, workspace, slice, warp_keys);
   if (rule.top != rule.top) return;
-  Amount mine[SelectShared::kPerThread];
   const Amount* const share =
       histogram_of(workspace, slice, kKind) + threadIdx.x * SelectShared::kPerThread;
-#pragma unroll
-  for (int i = 0; i < SelectShared::kPerThread; i += 2) {
-    const Vector128<Amount> pair = load128(share + i);
-    mine[i] = pair[0];
-    mine[i + 1] = pair[1];
-  }
-  find_bucket(shared.select, mine, 0, [&](Amount cumulative) { return rule.passes(cumulative); });
+  find_bucket(shared.select, [&](int i) { return share[i]; }, 0,
+              [&](Amount cumulative) { return rule.passes(cumulative); });
   int step = shared.select.bucket;
-  Amount before = 0;
-  if (step >= 0) {
-    before = shared.select.before;
-  } else {
+  if (step < 0) {
     // Not even all of it passes. Then everything is typical; and of top_p's order the last one stays.
     if constexpr (kKind == CutKind::kDistance) {
       if (slice.index == 0 && threadIdx.x == 0) slice.state->farthest = 0xffffffffu;
@@ -239,6 +229,8 @@ __global__ void __launch_bounds__(kSampleThreads, 2)
   __syncthreads();
   if (!is_last) return;
   __threadfence();
+  // The sum of the steps before is still where the search has left it.
+  const Amount before = shared.select.bucket < 0 ? 0 : shared.select.before;
   find_in_step(slice, rule, before, shared);
 }
 

@@ -51,9 +51,8 @@ __device__ __forceinline__ int list_top(SelectShared& shared, ShortList& list, c
     }
   }
   __syncthreads();
-  unsigned mine[SelectShared::kPerThread];
-  shared.load_share(mine);
-  find_bucket(shared, mine, 0, [&](Amount cumulative) { return cumulative >= static_cast<Amount>(k); });
+  find_bucket(shared, [&](int i) { return shared.in_share<unsigned>(i); }, 0,
+              [&](Amount cumulative) { return cumulative >= static_cast<Amount>(k); });
   const int last_step = shared.bucket < 0 ? SelectShared::kBuckets - 1 : shared.bucket;
   const auto matches = [&](float score) {
     return score != -INFINITY && step_of(top - score) <= last_step;
