@@ -152,22 +152,21 @@ __device__ __forceinline__ void filter_typical(CandidateShared& shared, Candidat
   weigh(shared, c);
 }
 
-// Index of the first candidate at which the running sum of weights exceeds u * total. The list is cut
-// into as many ranges as there are warps until few are left; no sum is of more than one range.
-__device__ __forceinline__ int draw(CandidateShared& shared, const Candidates& c, double u) {
-  const double target = u * c.total;
+// Index of the first of begin <= i < end at which `before` plus the running sum of weight_of(i) exceeds
+// the target; `before` becomes the sum in front of it. The list is cut into as many ranges as there are
+// warps until few are left; no sum is of more than one range.
+template <class WeightOf>
+__device__ __forceinline__ int find_drawn(double* warp_sums, int begin, int end, double& before,
+                                          double target, WeightOf weight_of) {
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
-  int begin = 0;
-  int end = c.count;
-  double before = 0;
   // Rounding may leave the last sum at or below the target: then it is the last id of weight.
-  const auto first_above = [&](int parts, auto weight_of) {
+  const auto first_above = [&](int parts, auto weight_of_part) {
     int chosen = 0;
     double chosen_before = before;
     double running = before;
     for (int part = 0; part < parts; ++part) {
-      const double weight = weight_of(part);
+      const double weight = weight_of_part(part);
       if (!(weight > 0)) continue;
       chosen = part;
       chosen_before = running;
@@ -182,17 +181,30 @@ __device__ __forceinline__ int draw(CandidateShared& shared, const Candidates& c
     const int first = begin + warp * span;
     const int last = min(first + span, end);
     double sum = 0;
-    for (int i = first + lane; i < last; i += 32) sum += static_cast<double>(c.weights[i]);
+    for (int i = first + lane; i < last; i += 32) sum += weight_of(i);
     sum = warp_sum(sum);
     __syncthreads();
-    if (lane == 0) shared.sums[warp] = sum;
+    if (lane == 0) warp_sums[warp] = sum;
     __syncthreads();
-    begin += first_above(kSampleWarps, [&](int part) { return shared.sums[part]; }) * span;
+    begin += first_above(kSampleWarps, [&](int part) { return warp_sums[part]; }) * span;
     end = min(begin + span, end);
   }
-  return begin + first_above(end - begin, [&](int part) {
-           return static_cast<double>(c.weights[begin + part]);
-         });
+  return begin + first_above(end - begin, [&](int part) { return weight_of(begin + part); });
+}
+
+__device__ __forceinline__ int draw(CandidateShared& shared, const Candidates& c, double u) {
+  double before = 0;
+  return find_drawn(shared.sums, 0, c.count, before, u * c.total,
+                    [&](int i) { return static_cast<double>(c.weights[i]); });
+}
+
+// float32(score - top) - float32(log(sum of exponentials)).
+__device__ __forceinline__ float log_probability(CandidateShared& shared, const Candidates& c,
+                                                 float score) {
+  const double sum = sum_of(shared, c.count, [&](int i) {
+    return exp(static_cast<double>(c.scores[i] - c.top));
+  });
+  return (score - c.top) - static_cast<float>(log(sum));
 }
 
 }  // namespace komt::kernels

@@ -1,4 +1,4 @@
-// The two kernels behind sample().
+// The two ways behind sample().
 #pragma once
 
 #include "sampling/sampling.h"

@@ -1,140 +1,135 @@
-// The draw of a token: one block per row thins out the candidates, without a sort, and draws.
+// The draw of a token, as a chain of kernels that pass over slices of the rows in parallel.
 //
-// Bytes: the row is read once to prepare it, three times for top-k and once to list what is left; then
-// lists of what top-k left. For 32,000 ids that is 0.8 MB of L2 traffic at the rate of one SM (some
-// 100 GB/s): an estimated 8 us, and about as much for a hundred or so barriers of a block, against 3.1
-// ms (7B) and 6.0 ms (13B) for the step's weights at 4.3 TB/s: below 1% of it. Without top-k every
-// filter passes over all ids; 262,144 of them then take an estimated 200 us, which more blocks per row
-// would divide.
-#include <cmath>
-
-#include "common/launch.cuh"
-#include "ptx/grid_dependency.cuh"
-#include "sampling/candidates.cuh"
+// The definition (sampling.h) needs a whole row's result before each next step: the largest score before
+// any weight, their sum before any probability, the limit of top-p before the sum of what is left. Blocks of
+// one kernel don't wait for each other, so each of these is a kernel of its own; in a graph, and with
+// dependent launches, one after the other costs about 2 us. For n ids:
+//   no filter or min_p      prepare, weigh, draw                       3 launches, an estimated 12 us
+//   top_p                   prepare, weigh, histogram, edge, draw      5, 20 us
+//   small top_k, any other  prepare, list                              2, 15 us
+//   typical_p               5 more than without
+// Every kernel moves 4 to 12 bytes per id, all of top_p 36, of which all but the first 4 are in L2: 4.6 MB
+// for 128,256 ids, 1 us at an H200's rate. Time is launches, round trips to L2 and barriers; it grows little
+// with the ids, and with the rows only when all SMs are busy (16 rows of 128,256 ids are 512 blocks).
+//
+// The workspace has 8 bytes per id and 98 KB per row.
 #include "sampling/kernels.h"
-#include "sampling/philox.cuh"
+#include "sampling/passes.cuh"
 
 namespace komt::kernels {
 namespace {
 
-struct RandomWorkspace {
-  std::int32_t* ids;  // [rows, vocab]
-  float* weights;     // [rows, vocab]
+// What the list of the top-k kernel has room for, with as many more for ties and for its rough limit.
+constexpr int kMostTopK = kSampleThreads / 2;
+
+// Hands out parts of the workspace, of which it may have none to find how large it must be.
+class Parts {
+ public:
+  explicit Parts(void* memory) : memory_(static_cast<unsigned char*>(memory)) {}
+
+  template <class T>
+  T* take(std::size_t count) {
+    auto* const part = reinterpret_cast<T*>(memory_ + used_);
+    used_ += (count * sizeof(T) + 15) / 16 * 16;
+    return part;
+  }
+  std::size_t used() const { return used_; }
+
+ private:
+  unsigned char* memory_;
+  std::size_t used_ = 0;
 };
 
-// Steps 1, 2 and 4, in place. Returns the key of the largest score.
-__device__ __forceinline__ std::uint32_t prepare_scores(const SampleArgs& args, int row,
-                                                        float* scores,
-                                                        std::uint32_t* warp_keys) {
-  const SamplingSettings& settings = args.settings;
-  const bool masks_eos = args.min_steps != nullptr && args.steps[row] < args.min_steps[row];
-  std::uint32_t top = 0;
-  for (int i = threadIdx.x; i < args.vocab; i += kSampleThreads) {
-    float score = scores[i];
-    if (settings.repetition_penalty != 1.0f) {
-      const bool seen = args.seen[static_cast<std::size_t>(row) * args.vocab + i] != 0;
-      score = penalised(score, seen, settings.repetition_penalty);
+RandomWorkspace divide(Parts& parts, int rows, int vocab) {
+  const auto of_rows = [&](int count) { return static_cast<std::size_t>(rows) * count; };
+  RandomWorkspace workspace;
+  workspace.states = parts.take<RowState>(of_rows(1));
+  for (auto& sums : workspace.sums) sums = parts.take<SliceSums>(of_rows(slices_of(vocab)));
+  for (auto& tops : workspace.tops) tops = parts.take<std::uint32_t>(of_rows(slices_of(vocab)));
+  workspace.histograms = parts.take<Amount>(of_rows(kCuts * SelectShared::kBuckets));
+  workspace.groups = parts.take<float>(of_rows(groups_of(vocab)));
+  workspace.weights = parts.take<float>(of_rows(vocab));
+  workspace.ids = parts.take<std::int32_t>(of_rows(vocab));
+  return workspace;
+}
+
+// Enqueues one kernel after the other until one fails.
+class Chain {
+ public:
+  Chain(const SampleArgs& args, const RandomWorkspace& workspace, cudaStream_t stream)
+      : args_(args), workspace_(workspace), stream_(stream) {}
+
+  cudaError_t draw() {
+    const SamplingSettings& s = args_.settings;
+    add(prepare_scores(args_, workspace_, false, stream_));
+    if (s.top_k > 0 && s.top_k < args_.vocab) cut(CutKind::kCount);
+    weigh_all(0);
+    if (s.top_p < 1.0) cut(CutKind::kMass);
+    if (s.min_p > 0.0f) {
+      sum_pending();
+      pending_ = Pending::kLeastProbability;
     }
-    if (masks_eos && is_eos(i, args.eos_token_ids, args.num_eos)) score = -INFINITY;
-    if (settings.temperature != 1.0f) score = __fdiv_rn(score, settings.temperature);
-    scores[i] = score;
-    top = max(top, order_key(score));
-  }
-  return block_max<kSampleThreads>(top, warp_keys);
-}
-
-// Steps 5 and the first list: everything that has any probability.
-__device__ __forceinline__ void list_candidates(CandidateShared& shared, Candidates& c, int vocab,
-                                                int top_k) {
-  std::uint32_t least = 0;
-  if (top_k > 0 && top_k < vocab) {
-    const Amount others = static_cast<Amount>(vocab - top_k);
-    least = find_cut(
-                shared.select, vocab, [&](int i) { return order_key(c.scores[i]); },
-                [](int) { return 1u; },
-                [&](Amount cumulative) { return cumulative > others; })
-                .key;
-  }
-  float score = 0;
-  c.count = for_each_match(
-      shared.select, vocab,
-      [&](int i) {
-        score = c.scores[i];
-        return order_key(score) >= least && score != -INFINITY;
-      },
-      [&](int rank, int i) {
-        c.ids[rank] = i;
-        c.scores[rank] = score;
-      });
-}
-
-// float32(score - top) - float32(log(sum of exponentials)).
-__device__ __forceinline__ float log_probability(CandidateShared& shared, const Candidates& c,
-                                                 float score) {
-  const double sum = sum_of(shared, c.count, [&](int i) {
-    return exp(static_cast<double>(c.scores[i] - c.top));
-  });
-  return (score - c.top) - static_cast<float>(log(sum));
-}
-
-__global__ void __launch_bounds__(kSampleThreads, 1)
-    sample_random_kernel(SampleArgs args, RandomWorkspace workspace) {
-  KOMT_SHARED(CandidateShared, shared, );
-  KOMT_SHARED(std::uint32_t, warp_keys, [kSampleWarps]);
-  ptx::grid_dependency_launch();
-  ptx::grid_dependency_wait();
-  const int row = blockIdx.x;
-  const SamplingSettings& settings = args.settings;
-  const std::size_t at = static_cast<std::size_t>(row) * args.vocab;
-  Candidates c{workspace.ids + at, args.logits + at, workspace.weights + at, 0, 0, 0};
-
-  const std::uint32_t top = prepare_scores(args, row, c.scores, warp_keys);
-  // Beyond the finite numbers on either side: invalid logits, or every id forbidden.
-  if (top >= order_key(INFINITY) || top <= order_key(-INFINITY)) {
-    if (threadIdx.x == 0) {
-      args.tokens[row] = -1;
-      if (args.logprobs != nullptr) args.logprobs[row] = NAN;
+    if (s.typical_p < 1.0f) {
+      sum_pending();
+      add(sum_entropy(args_, workspace_, from_, 1 - from_, stream_));
+      from_ = 1 - from_;
+      cut(CutKind::kDistance);
+      add(find_top(args_, workspace_, stream_));
+      pending_ = Pending::kNone;
+      weigh_all(1);
     }
-    return;
+    add(draw_token(args_, workspace_, pending_, from_, stream_));
+    return error_;
   }
-  __syncthreads();  // the scores are written
-  list_candidates(shared, c, args.vocab, settings.top_k);
-  weigh(shared, c);
-  if (settings.top_p < 1.0) filter_top_p(shared, c, settings.top_p);
-  if (settings.min_p > 0.0f) filter_min_p(shared, c, settings.min_p);
-  if (settings.typical_p < 1.0f) filter_typical(shared, c, settings.typical_p);
 
-  const double u = philox_uniform(args.seed, args.stream_hashes[row], args.stream_lanes[row],
-                                  args.steps[row]);
-  __syncthreads();  // the weights are written
-  const int index = draw(shared, c, u);
-  const int token = c.ids[index];
-  if (args.logprobs != nullptr) {
-    const float logprob = log_probability(shared, c, c.scores[index]);
-    if (threadIdx.x == 0) args.logprobs[row] = logprob;
+ private:
+  void add(cudaError_t error) {
+    if (error_ == cudaSuccess) error_ = error;
   }
-  if (threadIdx.x == 0) {
-    args.tokens[row] = token;
-    if (args.seen != nullptr) args.seen[at + token] = 1;
+
+  void cut(CutKind kind) {
+    add(find_limit(args_, workspace_, kind, from_, stream_));
+    pending_ = kind == CutKind::kDistance ? Pending::kDistance : Pending::kThreshold;
   }
-}
+
+  void weigh_all(int tops) {
+    add(weigh(args_, workspace_, pending_, tops, from_, stream_));
+    pending_ = Pending::kNone;
+  }
+
+  // The next filter's probabilities are of what the pending one leaves.
+  void sum_pending() {
+    if (pending_ == Pending::kNone) return;
+    add(sum_left(args_, workspace_, pending_, from_, 1 - from_, stream_));
+    from_ = 1 - from_;
+    pending_ = Pending::kNone;
+  }
+
+  const SampleArgs& args_;
+  const RandomWorkspace& workspace_;
+  cudaStream_t stream_;
+  cudaError_t error_ = cudaSuccess;
+  Pending pending_ = Pending::kNone;
+  int from_ = 0;  // which sums hold
+};
 
 }  // namespace
 
 std::size_t random_workspace_bytes(int rows, int vocab) {
-  return static_cast<std::size_t>(rows) * vocab * (sizeof(std::int32_t) + sizeof(float));
+  Parts parts(nullptr);
+  divide(parts, rows, vocab);
+  return parts.used();
 }
 
 cudaError_t sample_random(const SampleArgs& args, cudaStream_t stream) {
-  auto* ids = static_cast<std::int32_t*>(args.workspace);
-  const std::size_t elements = static_cast<std::size_t>(args.rows) * args.vocab;
-  const RandomWorkspace workspace{ids, reinterpret_cast<float*>(ids + elements)};
-  return launch(sample_random_kernel,
-                LaunchConfig{.grid = dim3(args.rows),
-                             .block = dim3(kSampleThreads),
-                             .stream = stream,
-                             .programmatic_dependent_launch = true},
-                args, workspace);
+  Parts parts(args.workspace);
+  const RandomWorkspace workspace = divide(parts, args.rows, args.vocab);
+  const int top_k = args.settings.top_k;
+  if (top_k > 0 && top_k < args.vocab && top_k <= kMostTopK) {
+    const cudaError_t error = prepare_scores(args, workspace, true, stream);
+    return error != cudaSuccess ? error : draw_from_list(args, workspace, stream);
+  }
+  return Chain(args, workspace, stream).draw();
 }
 
 }  // namespace komt::kernels

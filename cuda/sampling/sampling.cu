@@ -1,4 +1,4 @@
-// The choice between the two sampling kernels, and what they refuse.
+// The choice between the two ways to sample, and what they refuse.
 #include "sampling/sampling.h"
 
 #include "sampling/kernels.h"
@@ -13,7 +13,8 @@ bool is_valid(const SampleArgs& args) {
     return false;
   }
   if (args.min_steps != nullptr && args.steps == nullptr) return false;
-  if (!s.do_sample) return args.tickets != nullptr;
+  if (args.tickets == nullptr) return false;
+  if (!s.do_sample) return true;
   return s.temperature > 0 && s.top_k >= 0 && s.top_p >= 0 && s.min_p >= 0 && s.min_p <= 1 &&
          s.typical_p > 0 && args.steps != nullptr && args.stream_hashes != nullptr &&
          args.stream_lanes != nullptr;

@@ -17,8 +17,9 @@
 // u is Philox4x32-10 under the key (seed low, seed high) at the counter (step, lane, stream hash low,
 // stream hash high): ((out[0] * 2^32 + out[1]) >> 11) * 2^-53 (Salmon et al., SC 2011).
 //
-// Determinism. Cumulative probabilities are summed exactly, as integers in units of 2^-62; totals in
-// double in an order fixed by the number of ids. A row depends on nothing but itself.
+// Determinism. Cumulative probabilities are summed exactly, as integers in units of 2^-62; totals and
+// running sums in double, by parts of the row whose bounds and order are fixed by the number of ids (of a
+// list that top_k leaves, by its length). A row depends on nothing but itself.
 #pragma once
 
 #include <cstdint>

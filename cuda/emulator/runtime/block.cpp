@@ -260,16 +260,17 @@ void Block::spin(SourceLocation where) {
   constexpr std::uint64_t kPatience = 64;  // in order, a loop this long may wait for someone
   constexpr std::uint64_t kClockEvery = 1 << 14;
   ++spins_;
+  // Here, where every count comes by: after a yield others may have counted on.
+  if (spins_ == kClockEvery) spinning_since_ = Clock::now();
   if (in_order() ? spins_ % kPatience == 0 : random_.one_in(4)) {
     const std::uint64_t spins = spins_;
     yield();
     if (spins_ != 0) spins_ = spins > spins_ ? spins : spins_;
   }
-  if (spins_ == 0 || spins_ % kClockEvery != 0) return;  // 0: others got ahead meanwhile
-  if (spins_ == kClockEvery) {
-    spinning_since_ = Clock::now();
-  } else if (std::chrono::duration<double>(Clock::now() - spinning_since_).count() >
-             settings().watchdog_seconds) {
+  // 0: others got ahead meanwhile
+  if (spins_ <= kClockEvery || spins_ % kClockEvery != 0) return;
+  if (std::chrono::duration<double>(Clock::now() - spinning_since_).count() >
+      settings().watchdog_seconds) {
     report(Check::kNoProgress, where, "no thread of the block gets ahead:%s",
            where_threads_are().c_str());
     abandon(cudaErrorLaunchTimeout);

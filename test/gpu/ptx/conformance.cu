@@ -18,6 +18,7 @@
 #include "ptx/math.cuh"
 #include "ptx/mma.cuh"
 #include "ptx/stmatrix.cuh"
+#include "ptx/store.cuh"
 #include "ptx/timer.cuh"
 #include "ptx/wgmma.cuh"
 
@@ -173,7 +174,7 @@ __global__ void __launch_bounds__(kLanes) atomic_kernel(const std::uint32_t* in,
 __global__ void __launch_bounds__(kLanes) load_kernel(const std::uint32_t* in, std::uint32_t* out) {
   uint4 v = ptx::load_global_no_allocate(in + 4 * threadIdx.x);
   v.x ^= v.w;
-  *reinterpret_cast<uint4*>(out + 4 * (kLanes - 1 - threadIdx.x)) = v;
+  ptx::store_global_streaming(out + 4 * (kLanes - 1 - threadIdx.x), v);
 }
 
 __global__ void __launch_bounds__(kLanes) exp2_kernel(const std::uint32_t* in, std::uint32_t* out) {
@@ -431,7 +432,8 @@ std::vector<Answer> run_all(std::uint64_t seed) {
   r.one_block("load_acquire_gpu, store_release_gpu, store_release_system", Match::bits, fence_kernel,
               kLanes, tile(), 96);
   r.one_block("atomic_add_acq_rel_gpu", Match::bits, atomic_kernel, kLanes, tile(), 2);
-  r.one_block("load_global_no_allocate", Match::bits, load_kernel, kLanes, tile(), 128);
+  r.one_block("load_global_no_allocate, store_global_streaming", Match::bits, load_kernel, kLanes,
+              tile(), 128);
   std::vector<std::uint32_t> exponents;
   for (int i = 0; i < kLanes; ++i) {
     exponents.push_back(bits_of<std::uint32_t>(i == 0 ? -INFINITY : 40 * r.normal()));

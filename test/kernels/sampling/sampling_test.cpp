@@ -239,6 +239,54 @@ KOMT_KERNEL_TEST(draw_filters) {
   }
 }
 
+// Every filter behind every other, where top_k is too large for a list and where it is off.
+KOMT_KERNEL_TEST(draw_filter_chains) {
+  for (const bool ties : {false, true}) {
+    Rows rows = random_rows(2, 5000, 2, ties ? 15 : 16);
+    if (ties) with_ties(rows);
+    for (const int top_k : {0, 300, 1000}) {
+      for (const float top_p : {1.0f, 0.9f}) {
+        for (const float min_p : {0.0f, 0.01f}) {
+          for (const float typical_p : {1.0f, 0.8f}) {
+            SamplingSettings settings = drawing();
+            settings.top_k = top_k;
+            settings.top_p = top_p;
+            settings.min_p = min_p;
+            settings.typical_p = typical_p;
+            compare("chain", rows, settings, min_p > 0);
+          }
+        }
+      }
+    }
+  }
+}
+
+// More ids tie than the list of top_k has room for.
+KOMT_KERNEL_TEST(draw_flat_rows) {
+  const Rows rows = random_rows(3, 5000, 0, 17);
+  for (const int top_k : {0, 20, 4000}) {
+    for (const float top_p : {1.0f, 0.4f}) {
+      SamplingSettings settings = drawing();
+      settings.top_k = top_k;
+      settings.top_p = top_p;
+      compare("flat", rows, settings);
+      settings.min_p = 1;
+      settings.typical_p = 0.9f;
+      compare("flat, min_p and typical_p", rows, settings);
+    }
+  }
+}
+
+// Slices of more than one tile, and groups that the list of top_k visits in more than one round.
+KOMT_KERNEL_TEST(draw_long_rows) {
+  const Rows rows = random_rows(1, 530001, 2, 18);
+  SamplingSettings settings = drawing();
+  settings.top_p = 0.9f;
+  compare("top_p", rows, settings);
+  settings.top_k = 100;
+  compare("top_k, top_p", rows, settings);
+}
+
 // Which ids survive, seen through many draws: every survivor of the reference comes up and no other.
 KOMT_KERNEL_TEST(draw_survivors) {
   const std::vector<float> probabilities = {0.3f, 0.1f, 0.1f, 0.5f};
@@ -326,7 +374,8 @@ KOMT_KERNEL_TEST(draw_is_independent_of_the_batch) {
 }
 
 KOMT_KERNEL_TEST(scoring) {
-  for (const int vocab : {1, 33, 2047, 2049, 5000}) {
+  // Up to what a block holds in registers, in shared memory, and past both, aligned and not.
+  for (const int vocab : {1, 33, 2047, 2049, 5000, 20000, 20001, 90000, 90002}) {
     Case c("vocabulary of %d", vocab);
     constexpr int kRows = 4;
     Random random(vocab);
