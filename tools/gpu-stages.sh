@@ -208,7 +208,8 @@ stage_bench_kernels() {
   node bench/kernels.mjs --device "$device" --json "$work/kernels.json" ${emulated:+--tiny}
 }
 
-stage_bench_native() { build/gpu-bench/komt_kernel_bench ${emulated:+--tiny}; }
+# Without what tile.h's table is made from: a minute, and `komt_kernel_bench gemm_tiles` where it changes.
+stage_bench_native() { build/gpu-bench/komt_kernel_bench --exclude gemm_tiles ${emulated:+--tiny}; }
 
 stage_bench_launch() {
   node bench/gpu/launch.mjs --device "$device" --json "$work/launch.json" ${emulated:+--tiny}
@@ -223,7 +224,7 @@ stage_bench_torch() {
 stage_ncu() {
   profile decode-product gemv_kernel '13B gate+up m=1 ' &&
     profile decode-attention attention_decode_kernel 'decode 13B f16, 1 x 1 new of 4096' &&
-    profile prompt-product gemm_kernel '13B gate+up m=2048 ' &&
+    profile prompt-product 'gemm_kernel|wgmma_kernel' '13B gate+up m=2048 ' &&
     profile prompt-attention attention_prefill_kernel 'prefill 13B f16, 1 x 2048 new of 2048' &&
     profile batch-product gemm_kernel '13B gate+up m=16 '
 }

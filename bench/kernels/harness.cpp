@@ -27,8 +27,9 @@ bool failed = false;
 int measured = 0;
 
 struct Options {
-  std::string_view filter;  // part of a benchmark's name
-  std::string_view only;    // part of a measurement's description
+  std::string_view filter;   // part of a benchmark's name
+  std::string_view exclude;  // part of a benchmark's name, or nothing
+  std::string_view only;     // part of a measurement's description
   bool tiny = false;
 };
 Options options;
@@ -219,12 +220,16 @@ bool parse(int argc, char** argv) {
     const std::string_view argument = argv[i];
     if (argument == "--tiny") {
       options.tiny = true;
+    } else if (argument == "--exclude" && i + 1 < argc) {
+      options.exclude = argv[++i];
     } else if (argument == "--only" && i + 1 < argc) {
       options.only = argv[++i];
     } else if (argument.substr(0, 1) != "-" && options.filter.empty()) {
       options.filter = argument;
     } else {
-      std::fprintf(stderr, "usage: %s [PART_OF_A_NAME] [--only PART_OF_A_DESCRIPTION] [--tiny]\n",
+      std::fprintf(stderr,
+                   "usage: %s [PART_OF_A_NAME] [--exclude PART_OF_A_NAME] [--only "
+                   "PART_OF_A_DESCRIPTION] [--tiny]\n",
                    argv[0]);
       return false;
     }
@@ -247,8 +252,10 @@ int run() {
     return std::string_view(a.name) < b.name;
   });
   for (const Benchmark& benchmark : benchmarks()) {
-    if (std::string_view(benchmark.name).find(options.filter) != std::string_view::npos)
-      benchmark.body();
+    const std::string_view name = benchmark.name;
+    if (name.find(options.filter) == std::string_view::npos) continue;
+    if (!options.exclude.empty() && name.find(options.exclude) != std::string_view::npos) continue;
+    benchmark.body();
   }
   if (measured == 0) {
     std::printf("nothing is called '%.*s' '%.*s'\n", int(options.filter.size()),
