@@ -65,8 +65,9 @@ __global__ void __launch_bounds__(kSampleThreads, 2)
   if (threadIdx.x == 0) {
     args.tokens[slice.row] = token;
     if constexpr (kWithLogprob) {
-      args.logprobs[slice.row] =
-          (slice.scores[token] - top) - static_cast<float>(log(all.exponentials));
+      // The top is never -0, which a score may be: without the zero, so would be the logarithm of 1.
+      const float difference = slice.scores[token] - top + 0.0f;
+      args.logprobs[slice.row] = difference - static_cast<float>(log(all.exponentials));
     }
     if (args.seen != nullptr) {
       args.seen[static_cast<std::size_t>(slice.row) * args.vocab + token] = 1;
