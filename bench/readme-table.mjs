@@ -3,7 +3,7 @@
  *
  *   node bench/readme-table.mjs [--check]
  *
- * It takes the newest decode result of every model shape. With --check it changes nothing and fails when
+ * It takes the newest decode result of every model shape, and the newest of a GPU. With --check it changes nothing and fails when
  * README.md says otherwise.
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -27,6 +27,43 @@ function newestResults() {
   return [...newest.values()]
     .map((name) => ({ name, ...JSON.parse(readFileSync(path.join(RESULTS, name), 'utf8')) }))
     .sort((a, b) => a.model.parameters - b.model.parameters);
+}
+
+/** The newest result of tools/gpu-run.sh, or null. */
+function newestGpuResult() {
+  const names = readdirSync(RESULTS).filter((name) => name.endsWith('-gpu.json'));
+  const name = names.sort().at(-1);
+  return name === undefined
+    ? null
+    : { name, ...JSON.parse(readFileSync(path.join(RESULTS, name), 'utf8')) };
+}
+
+function gpuBlock({ name, facts, models, torch }) {
+  const lengths = Object.keys(models[0].komt.time_to_first_token_s);
+  const cells = ({ shape, komt, transformers: peer }) => {
+    const first = lengths.map((length) => {
+      const [ours, theirs] = [komt, peer].map((of) => of.time_to_first_token_s[length]);
+      return `${rounded(1000 * ours)} (${(theirs / ours).toFixed(2)}x)`;
+    });
+    const faster = (komt.decode_tokens_per_s / peer.decode_tokens_per_s).toFixed(2);
+    return [
+      `Llama 2 ${shape.toUpperCase()}`,
+      ...first,
+      `${rounded(komt.decode_tokens_per_s)} (${faster}x)`,
+    ];
+  };
+  const rows = models.map((model) => `| ${cells(model).join(' | ')} |`);
+  const file = `bench/results/${name.replace(/json$/, 'md')}`;
+  return `| on one ${facts.gpu.replace(/^NVIDIA /, '')}, float16 | ${lengths
+    .map((length) => `first token after ${length}, ms`)
+    .join(' | ')} | decode, tokens/s |
+| --- | ${lengths.map(() => '---:').join(' | ')} | ---: |
+${rows.join('\n')}
+
+GPU: ${facts.gpu}, driver ${facts.driver}, CUDA ${facts.toolkit}, ${facts.date.slice(0, 10)}. Batch 1, greedy; in brackets how much faster
+than ${models[0].transformers.version.replace(/, torch.*/, '')} with PyTorch ${torch.version} on the same files. Kernels beside cuBLAS, and all else: [results](${file}).
+
+`;
 }
 
 const rounded = (value) => (value >= 10 ? value.toFixed(0) : value.toFixed(1));
@@ -62,7 +99,8 @@ function readmeBlock(results) {
     const file = `bench/results/${name.replace(/json$/, 'md')}`;
     return `[${(model.parameters / 1e9).toFixed(1)} G](${file})`;
   });
-  return `${results.map(table).join('\n\n')}
+  const gpu = newestGpuResult();
+  return `${gpu === null ? '' : gpuBlock(gpu)}${results.map(table).join('\n\n')}
 
 CPU: ${machine.cpu}, ${settings.threads} threads; ${peers.join('; ')}. A prompt of ${settings.prompt} tokens and
 ${settings.new_tokens} new ones, greedy, komt and the peer in turn, medians. All figures: ${sources.join(', ')};
