@@ -10,6 +10,8 @@
 //    SM so that one reads while the other writes, and half of 128,256, with one.
 //  - What doesn't fit is read again, the latest first, while L2 has it: for 128,256 ids 132 blocks leave
 //    34 MB there. Output goes past it.
+// An H200 took for 512 rows of 32,000, 128,256 and 262,144 ids 36, 168 and 373 us, 83, 71 and 65% of its read
+// rate; of one id per row 18, 63 and 124, 84 to 98%.
 #include <cmath>
 
 #include "common/launch.cuh"

@@ -4,7 +4,7 @@
 // contains the top k; and only some k groups have any of it. The block reads 4 bytes per group and those
 // groups: 16 KB and some 14 KB for 128,256 ids and k = 100, 0.3 us at the rate of one SM (some 100 GB/s). The
 // few candidates stay in shared memory, in ascending order of id, and their order by score is counted out,
-// every one against every other. An estimated 12 us, by some forty barriers and ten round trips to L2.
+// every one against every other. The time goes into some forty barriers and ten round trips to L2.
 //
 // Where so many ids tie that they don't fit, lists in global memory take the place: slow, and rare.
 #include <cmath>
