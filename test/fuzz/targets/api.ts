@@ -414,7 +414,7 @@ export const target: FuzzTarget = {
   },
   planted: {
     file: 'lib/check-options.ts',
-    find: "if (typeof options !== 'object' || options === null || Array.isArray(options)) {",
+    find: 'if (!isObject(options)) {',
     replace: 'if (Array.isArray(options)) {',
   },
 };

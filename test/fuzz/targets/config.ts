@@ -47,7 +47,7 @@ export const target: FuzzTarget = {
   },
   planted: {
     file: 'lib/models/config-reader.ts',
-    find: 'const valid = Array.isArray(value) && value.length <= MAX_NAMES && value.every(isName);',
+    find: 'const valid = Array.isArray(value) && value.length <= MAX_NAMES && isListOf(value, isName);',
     replace: 'const valid = (value as string[]).every(isName);',
   },
 };
