@@ -368,7 +368,7 @@ export const target: FuzzTarget = {
     'lib/models/auto.ts',
     'lib/models/model.ts',
   ],
-  minimumCoverage: 65,
+  minimumCoverage: 76,
   seeds: () => validPrograms(surface),
   mutate: (input, random) => mutateProgram(input, random, surface, FIELDS),
   prepare: async () => {
