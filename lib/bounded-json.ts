@@ -11,9 +11,14 @@ import { TimeSlice } from './time-slice.js';
 /** A JSON object. Its keys may be any text, `__proto__` and `constructor` too: look up with `Object.hasOwn`. */
 export type JsonObject = { [key: string]: unknown };
 
-/** True for what JSON calls an object: neither null nor an array. */
+/** True for what JSON calls an object: neither null nor an array, a typed one included. */
 export function isObject(value: unknown): value is JsonObject {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value) &&
+    !ArrayBuffer.isView(value)
+  );
 }
 
 /** What a JSON text may cost, and how it is called in messages. */

@@ -1,3 +1,4 @@
+import { isObject } from './bounded-json.js';
 import { InvalidArgumentError, invalidArgument } from './errors.js';
 import { nearestName } from './nearest-name.js';
 
@@ -19,7 +20,7 @@ export interface OptionRules {
  * @throws InvalidArgumentError for what is no object of options, a list among it.
  */
 export function requireOptions(call: string, options: unknown): asserts options is object {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+  if (!isObject(options)) {
     throw invalidArgument(`the options of ${call}`, 'an object', options);
   }
 }

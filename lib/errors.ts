@@ -21,22 +21,35 @@ export interface ErrorDetails {
 /** Values may come from hostile files and callers: a message quotes this much of them. */
 const SHOWN_CHARACTERS = 1000;
 const SHOWN_ITEMS = 20;
+/** Values in all lists and objects of one that is shown: there is no room for more. */
+const SHOWN_VALUES = 1000;
 
 function cut(text: string): string {
   return text.length <= SHOWN_CHARACTERS ? text : `${text.slice(0, SHOWN_CHARACTERS)}...`;
 }
 
-/** For JSON.stringify: the beginning of what is long. */
-function abridge(_key: string, value: unknown): unknown {
-  if (typeof value === 'bigint') return String(value);
-  if (typeof value === 'string') return cut(value);
-  if (Array.isArray(value) && value.length > SHOWN_ITEMS) {
-    return [...value.slice(0, SHOWN_ITEMS), '...'];
-  }
-  if (typeof value === 'object' && value !== null && Object.keys(value).length > SHOWN_ITEMS) {
-    return Object.fromEntries(Object.entries(value).slice(0, SHOWN_ITEMS));
-  }
-  return value;
+/** A replacer for JSON.stringify: the beginning of what is long. */
+function abridger(): (key: string, value: unknown) => unknown {
+  // A list that holds the same one several times, and so on, has no end that could be waited for.
+  let left = SHOWN_VALUES;
+  return (_key, value) => {
+    if (--left < 0) return '...';
+    if (typeof value === 'bigint') return String(value);
+    if (typeof value === 'string') return cut(value);
+    if (typeof value !== 'object' || value === null) return value;
+    if (ArrayBuffer.isView(value) && !(value instanceof DataView)) {
+      const items = value as Float32Array;
+      const first: unknown[] = Array.from(items.subarray(0, SHOWN_ITEMS));
+      return items.length > SHOWN_ITEMS ? [...first, '...'] : first;
+    }
+    if (Array.isArray(value)) {
+      return value.length > SHOWN_ITEMS ? [...value.slice(0, SHOWN_ITEMS), '...'] : value;
+    }
+    if (Object.keys(value).length > SHOWN_ITEMS) {
+      return Object.fromEntries(Object.entries(value).slice(0, SHOWN_ITEMS));
+    }
+    return value;
+  };
 }
 
 /** A value as messages show it. Never throws, whatever the value does when it is looked at. */
@@ -49,7 +62,7 @@ function describe(value: unknown): string {
   try {
     // JSON has neither NaN nor infinities, and nothing for functions and symbols.
     if (typeof value !== 'object' || value === null) return String(value);
-    return JSON.stringify(value, abridge) ?? String(value);
+    return JSON.stringify(value, abridger()) ?? String(value);
   } catch {
     return typeOf(value);
   }

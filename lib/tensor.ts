@@ -1,5 +1,5 @@
 import { type InspectOptions, inspect } from 'node:util';
-import { InvalidArgumentError, invalidArgument } from './errors.js';
+import { InvalidArgumentError, invalidArgument, OutOfMemoryError } from './errors.js';
 import { isListOf } from './list-of.js';
 
 /** Element types a {@link Tensor} can hold, under PyTorch's names. */
@@ -34,8 +34,26 @@ const STORES = {
   bool: Uint8Array,
 } as const satisfies Record<TensorType, unknown>;
 
-function arrayFor(type: TensorType, size: number): TensorData {
-  return new STORES[type](size);
+/**
+ * Zeros.
+ * @throws OutOfMemoryError
+ */
+export function elementsFor<T extends TensorType>(
+  type: T,
+  size: number,
+): InstanceType<(typeof STORES)[T]> {
+  try {
+    return new STORES[type](size) as InstanceType<(typeof STORES)[T]>;
+  } catch (cause) {
+    const bytesNeeded = size * STORES[type].BYTES_PER_ELEMENT;
+    throw new OutOfMemoryError('There is no memory for a tensor of this size', {
+      subject: type,
+      found: `${size} elements, ${bytesNeeded} bytes`,
+      remedy: 'Work on smaller batches, or on shorter texts.',
+      bytesNeeded,
+      cause,
+    });
+  }
 }
 
 function checkDims(dims: readonly number[]): readonly number[] {
@@ -57,9 +75,7 @@ function checkDims(dims: readonly number[]): readonly number[] {
 
 /** Numbers or BigInts as elements of a type. */
 function convert(type: TensorType, values: ArrayLike<unknown>, size: number): TensorData {
-  const out = arrayFor(type, size);
-  for (let i = 0; i < size; i++) {
-    const value = values[i];
+  const check = (value: unknown): void => {
     const isNumber = typeof value === 'number' || typeof value === 'bigint';
     const fits =
       type === 'float32'
@@ -70,7 +86,12 @@ function convert(type: TensorType, values: ArrayLike<unknown>, size: number): Te
     if (!fits) {
       throw invalidArgument('data', type === 'float32' ? 'numbers' : `integers for ${type}`, value);
     }
-    const element = value as number | bigint;
+  };
+  // Before memory is taken for them: a list may claim any length.
+  for (let i = 0; i < size; i++) check(values[i]);
+  const out: TensorData = elementsFor(type, size);
+  for (let i = 0; i < size; i++) {
+    const element = values[i] as number | bigint;
     if (type === 'bool') out[i] = Number(element) === 0 ? 0 : 1;
     else out[i] = type === 'int64' ? BigInt(element) : Number(element);
   }
@@ -150,15 +171,17 @@ export class Tensor implements Iterable<Tensor | number> {
     }
     const width = rows[0]?.length ?? 0;
     const dims = checkDims([rows.length, width]);
-    const flat = new BigInt64Array(rows.length * width);
-    rows.forEach((row, r) => {
+    // Before memory is taken for them: a row may claim any length.
+    for (const row of rows) {
       if (row.length !== width)
         throw invalidArgument('rows', `rows of length ${width}`, row.length);
       for (let c = 0; c < width; c++) {
-        const id = row[c];
-        if (!Number.isSafeInteger(id)) throw invalidArgument('rows', 'integers', id);
-        flat[r * width + c] = BigInt(id as number);
+        if (!Number.isSafeInteger(row[c])) throw invalidArgument('rows', 'integers', row[c]);
       }
+    }
+    const flat = elementsFor('int64', rows.length * width);
+    rows.forEach((row, r) => {
+      for (let c = 0; c < width; c++) flat[r * width + c] = BigInt(row[c] as number);
     });
     return new Tensor('int64', flat, dims);
   }
@@ -218,7 +241,7 @@ export class Tensor implements Iterable<Tensor | number> {
       return { first, length: Math.max(0, clamp(end ?? n) - first) };
     });
     const lengths = bounds.map(({ length }) => length);
-    const out = arrayFor(
+    const out: TensorData = elementsFor(
       this.type,
       lengths.reduce((a, b) => a * b, 1),
     );

@@ -87,3 +87,19 @@ describe('an error', () => {
     expect(JSON.parse(printed)).toEqual(Array(16).fill(true));
   });
 });
+
+describe('a message shows of a value', () => {
+  const text = (found: unknown) => new komt.KomtError('x', { found }).message;
+
+  it('the beginning, of typed arrays too', () => {
+    expect(text(Float32Array.of(1, 2.5))).toBe('x: found [1,2.5]');
+    expect(text(BigInt64Array.of(1n))).toBe('x: found ["1"]');
+    expect(text(new Uint8Array(1e8))).toMatch(/^x: found \[0,0,.*0,"\.\.\."\]$/);
+  });
+
+  it('a part where it holds the same lists many times', () => {
+    let list: unknown[] = [1];
+    for (let i = 0; i < 30; i++) list = new Array(20).fill(list);
+    expect(text(list).length).toBeLessThan(1100);
+  });
+});

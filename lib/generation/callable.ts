@@ -42,6 +42,7 @@ export abstract class CallableList<T> extends Callable implements Iterable<T> {
 
   /** The i-th entry; negative indices count from the end. */
   at(index: number): T | undefined {
+    if (!Number.isInteger(index)) throw invalidArgument('index', 'an integer', index);
     return this.items.at(index);
   }
 

@@ -2,7 +2,13 @@
 
 import { invalidArgument } from '../errors.js';
 import { isListOf } from '../list-of.js';
-import { checkLimit, MAX_LISTED_TOKENS, MAX_ROWS, MAX_TOKEN_ID } from './limits.js';
+import {
+  checkLimit,
+  MAX_LISTED_TOKENS,
+  MAX_PROMPT_TOKENS,
+  MAX_ROWS,
+  MAX_TOKEN_ID,
+} from './limits.js';
 
 export function isTokenId(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MAX_TOKEN_ID;
@@ -24,21 +30,38 @@ export function requireIds(
 ): readonly number[] {
   const list = typeof ids === 'number' ? [ids] : ids;
   if (!Array.isArray(list)) throw invalidArgument(subject, 'a token id or a list of them', ids);
-  checkLimit(subject, list.length, limit, 'tokens');
-  const copy: unknown[] = [...list];
-  const wrong = copy.findIndex((id) => !isTokenId(id));
-  if (wrong >= 0) throw invalidArgument(subject, `ids from 0 to ${MAX_TOKEN_ID}`, copy[wrong]);
-  return copy as number[];
+  const { length } = list;
+  checkLimit(subject, length, limit, 'tokens');
+  // One by one: of a list that only claims its length nothing is copied beyond the first hole.
+  const copy: number[] = [];
+  for (let i = 0; i < length; i++) {
+    const id: unknown = list[i];
+    if (!isTokenId(id)) throw invalidArgument(subject, `ids from 0 to ${MAX_TOKEN_ID}`, id);
+    copy.push(id);
+  }
+  return copy;
 }
 
-/** Lists of token ids, one a row; lists of their own. */
+/** Lists of token ids, one a row; lists of their own, a row that is given several times being copied once. */
 export function requireRows(
   subject: string,
   rows: readonly (readonly number[])[],
 ): readonly (readonly number[])[] {
   if (!Array.isArray(rows)) throw invalidArgument(subject, 'lists of token ids', rows);
-  checkLimit(subject, rows.length, MAX_ROWS, 'rows');
-  return Array.from(rows, (row) => requireIds(subject, row, Number.POSITIVE_INFINITY));
+  const { length } = rows;
+  checkLimit(subject, length, MAX_ROWS, 'rows');
+  const own = new Map<unknown, readonly number[]>();
+  let tokens = 0;
+  return Array.from({ length }, (_, r) => {
+    const given = rows[r] as readonly number[];
+    const known = own.get(given);
+    if (known !== undefined) return known;
+    tokens += Array.isArray(given) ? given.length : 1;
+    checkLimit(subject, tokens, MAX_PROMPT_TOKENS, 'tokens');
+    const row = requireIds(subject, given, MAX_PROMPT_TOKENS);
+    own.set(given, row);
+    return row;
+  });
 }
 
 /** Left padding of each row, where there is any. */

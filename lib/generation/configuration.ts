@@ -17,6 +17,7 @@ import {
   isNeutral,
   NEUTRAL_FIELDS,
 } from './generation-fields.js';
+import { checkLimit, MAX_LISTED_TOKENS } from './limits.js';
 import { validate, validateStrictly } from './validation.js';
 
 const FILE_NAME = 'generation_config.json';
@@ -33,9 +34,29 @@ const CALL_ARGUMENTS = [
   'negative_prompt_attention_mask',
 ];
 
+/** Lists around each other: those of `sequence_bias` hold entries, and these hold ids. */
+const MAX_NESTING = 3;
+/** Values in all lists of a field: as many as `sequence_bias` has for MAX_LISTED_TOKENS entries of one token. */
+const MAX_VALUES = 4 * MAX_LISTED_TOKENS;
+
 /** Fields copied from the caller's object: lists, and lists in lists, are not shared with it. */
-function copy(value: unknown): unknown {
-  return Array.isArray(value) ? Array.from(value, copy) : value;
+function copy(name: GenerationField, value: unknown): unknown {
+  let values = 0;
+  const copied = (item: unknown, depth: number): unknown => {
+    if (!Array.isArray(item)) return item;
+    if (depth === MAX_NESTING) {
+      throw new InvalidArgumentError(`\`${name}\` has too many lists inside each other`, {
+        subject: name,
+        expected: `at most ${MAX_NESTING}`,
+        remedy: 'docs/generation.md says what the field holds.',
+      });
+    }
+    const { length } = item;
+    values += length;
+    checkLimit(name, values, MAX_VALUES, 'values');
+    return Array.from({ length }, (_, i) => copied(item[i], depth + 1));
+  };
+  return copied(value, 0);
 }
 
 /** The error for a name that is no generation field. */
@@ -86,7 +107,10 @@ export class GenerationConfig {
     // Checked first: what is no list of a length that can be meant is not copied.
     validate(this, given);
     for (const name of given)
-      this.#set(name as GenerationField, copy(this[name as GenerationField]));
+      this.#set(
+        name as GenerationField,
+        copy(name as GenerationField, this[name as GenerationField]),
+      );
   }
 
   #set(name: GenerationField, value: unknown): void {
@@ -108,13 +132,29 @@ export class GenerationConfig {
   /** The fields that are set. */
   to_dict(): GenerationFields {
     const set = GENERATION_FIELDS.filter((name) => this[name] !== null);
-    return Object.fromEntries(set.map((name) => [name, copy(this[name])])) as GenerationFields;
+    return Object.fromEntries(
+      set.map((name) => [name, copy(name, this[name])]),
+    ) as GenerationFields;
   }
 
-  /** The fields that are set, as JSON text with sorted keys, as transformers writes it. */
+  /**
+   * The fields that are set, as JSON text with sorted keys, as transformers writes it.
+   *
+   * @throws InvalidArgumentError for what JSON has no form for, such as a bigint.
+   */
   to_json(): string {
     const sorted = Object.entries(this.to_dict()).sort(([a], [b]) => (a < b ? -1 : 1));
-    return `${JSON.stringify(Object.fromEntries(sorted), null, 2)}\n`;
+    try {
+      return `${JSON.stringify(Object.fromEntries(sorted), null, 2)}\n`;
+    } catch (cause) {
+      throw new InvalidArgumentError('The configuration holds a value that JSON cannot', {
+        subject: 'GenerationConfig',
+        expected: 'numbers, texts, booleans and lists of them',
+        found: cause instanceof Error ? cause.message : cause,
+        remedy: 'docs/generation.md says what each field holds.',
+        cause,
+      });
+    }
   }
 
   /** As {@link to_json}, under transformers' name. */
@@ -136,8 +176,11 @@ export class GenerationConfig {
    * @throws InvalidArgumentError for text that is no JSON object.
    */
   static from_json(json: string | object, origin = FILE_NAME): GenerationConfig {
+    if (typeof origin !== 'string') {
+      throw invalidArgument('origin', "a text such as the file's name", origin);
+    }
     const value: unknown = typeof json === 'string' ? parse(json, origin) : json;
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    if (!isObject(value)) {
       throw new InvalidArgumentError('Not a JSON object', { file: origin });
     }
     const fields: Record<string, unknown> = {};
@@ -242,7 +285,7 @@ function fromFile(json: object, file: string): GenerationConfig {
 }
 
 function checkFields(fields: unknown): void {
-  if (typeof fields === 'object' && fields !== null && !Array.isArray(fields)) return;
+  if (isObject(fields)) return;
   throw invalidArgument('the fields of GenerationConfig', 'an object', fields);
 }
 

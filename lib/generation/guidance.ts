@@ -1,6 +1,8 @@
 import type { EngineSession } from '../engine.js';
 import { invalidArgument } from '../errors.js';
+import { requireCount, requireRows } from './checks.js';
 import { logSoftmax } from './float32.js';
+import { MAX_LENGTH, MAX_ROWS } from './limits.js';
 import { RowLogitsProcessor } from './logits-processor.js';
 import { RowSequences } from './sequences.js';
 
@@ -24,13 +26,16 @@ export interface GuidanceContext {
  */
 export class UnbatchedClassifierFreeGuidanceLogitsProcessor extends RowLogitsProcessor {
   private readonly sequences: RowSequences;
+  private readonly prompts: readonly (readonly number[])[];
+  private readonly copies: number;
+  private readonly promptLength: number;
   private unconditional: (Float32Array | null)[] = [];
   private started = false;
 
   constructor(
     readonly guidance_scale: number,
     session: EngineSession,
-    private readonly context: GuidanceContext,
+    context: GuidanceContext,
   ) {
     super();
     if (typeof guidance_scale !== 'number') {
@@ -42,11 +47,17 @@ export class UnbatchedClassifierFreeGuidanceLogitsProcessor extends RowLogitsPro
     if (!Array.isArray(context?.prompts)) {
       throw invalidArgument('context', 'prompts, copies and promptLength', context);
     }
+    this.prompts = requireRows('prompts', context.prompts);
+    this.copies = requireCount('copies', context.copies, 1, MAX_ROWS);
+    this.promptLength = requireCount('promptLength', context.promptLength, 0, MAX_LENGTH);
     this.sequences = new RowSequences(session, context.signal);
   }
 
   override async prepare(input_ids: number[][], active: readonly boolean[]): Promise<void> {
-    const { prompts, copies, promptLength } = this.context;
+    const { prompts, copies, promptLength } = this;
+    if (input_ids.length !== prompts.length * copies) {
+      throw invalidArgument('prompts', `one for each ${copies} of the rows`, prompts.length);
+    }
     if (!this.started) {
       await this.sequences.prefill(prompts, copies);
       this.started = true;

@@ -108,9 +108,10 @@ function checkSize(ids: TokenIds | null, name = 'input_ids'): void {
   } else if (Array.isArray(ids)) {
     const isRows = Array.isArray(ids[0]) || ids[0] instanceof Tensor;
     if (isRows) checkLimit(name, ids.length, MAX_ROWS, 'rows');
-    const tokens = isRows
-      ? ids.reduce((sum: number, row) => sum + (row?.length ?? 0), 0)
-      : ids.length;
+    // What is no row has no length that counts; toRows refuses it.
+    const lengthOf = (row: unknown): number =>
+      Array.isArray(row) || row instanceof Tensor ? row.length : 0;
+    const tokens = isRows ? ids.reduce((sum: number, row) => sum + lengthOf(row), 0) : ids.length;
     checkLimit(name, tokens, MAX_PROMPT_TOKENS, 'tokens');
   }
 }

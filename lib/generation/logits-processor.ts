@@ -146,9 +146,10 @@ function processed(
       out,
     );
   }
-  out.forEach((row: unknown, r) => {
+  // Not forEach, which passes over holes.
+  for (const [r, row] of (out as unknown[]).entries()) {
     const width = scores[r]?.length;
-    if (row instanceof Float32Array && row.length === width) return;
+    if (row instanceof Float32Array && row.length === width) continue;
     throw new InvalidArgumentError(
       `Row ${r} of the result of logits processor ${processorName(processor)} is malformed`,
       {
@@ -157,7 +158,7 @@ function processed(
         found: row instanceof Float32Array ? `${row.length} scores` : typeof row,
       },
     );
-  });
+  }
   return out;
 }
 

@@ -34,6 +34,7 @@ const NEGATIVE_INFINITY = Number.NEGATIVE_INFINITY;
 
 function checkEos(ids: number | readonly number[]): readonly number[] {
   const list = typeof ids === 'number' ? [ids] : ids;
+  if (Array.isArray(list)) checkLimit('eos_token_id', list.length, MAX_EOS_TOKENS, 'tokens');
   if (!isListOf(list, isTokenId)) {
     throw new InvalidArgumentError(
       `\`eos_token_id\` has to be a list of positive integers, but is ${show(list)}`,
@@ -443,7 +444,8 @@ export class ExponentialDecayLengthPenalty extends RowLogitsProcessor {
     super();
     const subject = 'exponential_decay_length_penalty';
     const decay = exponential_decay_length_penalty;
-    if (!Array.isArray(decay) || decay.length !== 2 || !decay.every(Number.isFinite)) {
+    const isPair = Array.isArray(decay) && decay.length === 2;
+    if (!isPair || !isListOf(decay, Number.isFinite)) {
       throw invalidArgument(subject, 'two numbers, [start, factor]', decay);
     }
     requireCount('input_ids_seq_length', input_ids_seq_length, 0, MAX_LENGTH);

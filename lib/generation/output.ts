@@ -117,6 +117,22 @@ export function compute_transition_scores(
   }
   for (const step of scores) requireMatrix('scores', step, 'float32');
   const vocab = first.dims[1] as number;
+  const other = scores.find(({ dims }: Tensor) => dims[1] !== vocab);
+  if (other !== undefined) {
+    throw invalidArgument('scores', `steps of ${vocab} scores a row, as the first`, other.dims[1]);
+  }
+  // Nothing to look up, however many rows there are of it.
+  if (vocab === 0 || sequences.size === 0) {
+    throw new InvalidArgumentError('There are no tokens whose scores could be looked up', {
+      subject: vocab === 0 ? 'scores' : 'sequences',
+      expected: 'at least one element',
+      found: `a Tensor [${(vocab === 0 ? first : sequences).dims.join(', ')}]`,
+      remedy: 'Pass the sequences and the scores of one output of generate.',
+    });
+  }
+  if (beam_indices !== null && beam_indices.dims[0] !== rows) {
+    throw invalidArgument('beam_indices', `${rows} rows, as sequences has`, beam_indices.dims[0]);
+  }
   const steps = scores.map(({ data }: Tensor) => {
     if (!normalize_logits) return data as Float32Array;
     const out = new Float32Array(data.length);
@@ -141,6 +157,9 @@ export function compute_transition_scores(
       }
       generated = Math.max(generated, n);
     }
+  }
+  if (generated > length) {
+    throw invalidArgument('sequences', `rows of at least ${generated} tokens`, length);
   }
   const out = new Float32Array(rows * generated);
   for (let row = 0; row < rows; row++) {

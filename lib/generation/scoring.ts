@@ -4,7 +4,7 @@ import { withSignal } from '../abort.js';
 import { checkOptions, type OptionRules } from '../check-options.js';
 import type { EngineSession, ForwardRow } from '../engine.js';
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
-import { Tensor, type TokenIds } from '../tensor.js';
+import { elementsFor, Tensor, type TokenIds } from '../tensor.js';
 import { TimeSlice } from '../time-slice.js';
 import { argmax, logSoftmax } from './float32.js';
 import { type PreparedInputs, prepareInputs } from './inputs.js';
@@ -118,7 +118,7 @@ function spread(
 ): Tensor {
   const dims = [rows.length, length, width];
   if (values.length === rows.length * length * width) return new Tensor('float32', values, dims);
-  const out = new Float32Array(rows.length * length * width);
+  const out = elementsFor('float32', rows.length * length * width);
   let from = 0;
   mask.flat().forEach((flag, position) => {
     if (flag === 0) return;

@@ -82,6 +82,12 @@ export class TextStreamer extends BaseStreamer {
     const { flush = 'char' } = options;
     if (flush !== 'char' && flush !== 'word')
       throw invalidArgument('flush', "'char' or 'word'", flush);
+    for (const name of ['callback_function', 'token_callback_function'] as const) {
+      if (options[name] != null && typeof options[name] !== 'function') {
+        throw invalidArgument(name, 'a function', options[name]);
+      }
+    }
+    if (options.decode_kwargs != null) requireOptions('decode_kwargs', options.decode_kwargs);
     this.tokenizer = tokenizer;
     this.skip_prompt = options.skip_prompt ?? false;
     this.#options = options;

@@ -1,4 +1,4 @@
-import { DisposedError, invalidArgument } from '../errors.js';
+import { DisposedError, InvalidArgumentError, invalidArgument } from '../errors.js';
 import { guard } from '../native/errors.js';
 import type { DType, HostArray, NativeTensor } from '../native/kernels.js';
 import { MAX_DIMENSIONS } from '../tensor.js';
@@ -27,10 +27,28 @@ function sizeOf(dims: readonly number[]): number {
 /** What host values may be: an array or a typed array whose buffer is still its own. */
 function requireValues(values: unknown): ArrayLike<number> {
   const list = values as ArrayLike<number> | null;
-  if (typeof list !== 'object' || list === null || !Number.isInteger(list.length)) {
+  const isList = typeof list === 'object' && list !== null;
+  if (!isList || !Number.isInteger(list.length) || list.length < 0) {
     throw invalidArgument('values', 'an array of numbers', values);
   }
   return list;
+}
+
+/** Copies numbers; what cannot become one, such as a bigint or a symbol, is refused. */
+function convert(values: ArrayLike<number>, array: HostArray): HostArray {
+  try {
+    array.set(values);
+  } catch (cause) {
+    if (!(cause instanceof TypeError)) throw cause;
+    throw new InvalidArgumentError('A tensor holds numbers', {
+      subject: 'values',
+      expected: 'an array of numbers',
+      found: cause.message,
+      remedy: 'Convert the values with Number() first.',
+      cause,
+    });
+  }
+  return array;
 }
 
 function hostArray(dtype: DType, size: number): HostArray {
@@ -114,8 +132,7 @@ export class DeviceTensor {
     const wanted = hostArray(this.dtype, 0).constructor;
     let array = values as HostArray;
     if (values.constructor !== wanted) {
-      array = hostArray(this.dtype, values.length);
-      array.set(values);
+      array = convert(values, hostArray(this.dtype, values.length));
     }
     guard(() => this.handle.write(array, offset));
   }

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../bounded-json.js';
 import { UnsupportedModelError } from '../errors.js';
+import { isListOf } from '../list-of.js';
 
 /** Bounds of a number; both are included unless the lower one is given as `above`. */
 export type Range = { max: number } & ({ min: number } | { above: number });
@@ -88,7 +89,7 @@ export class ConfigReader {
   strings(field: string): string[] {
     if (this.absent(field)) return [];
     const value = this.raw[field];
-    const valid = Array.isArray(value) && value.length <= MAX_NAMES && value.every(isName);
+    const valid = Array.isArray(value) && value.length <= MAX_NAMES && isListOf(value, isName);
     return valid
       ? value
       : this.fail(
@@ -108,9 +109,12 @@ export class ConfigReader {
   tokenIds(field: string, fallback: number | null): number | number[] | null {
     const value = this.raw[field];
     if (!Array.isArray(value)) return this.tokenId(field, fallback);
-    const valid = value.every((id) => Number.isSafeInteger(id) && id >= 0 && id <= MAX_TOKEN_ID);
-    if (!valid || value.length === 0 || value.length > MAX_TOKEN_IDS) {
-      this.fail(field, `a list of 1 to ${MAX_TOKEN_IDS} token ids`);
+    const isId = (id: unknown): id is number =>
+      Number.isSafeInteger(id) && (id as number) >= 0 && (id as number) <= MAX_TOKEN_ID;
+    // The length first: a list may claim any.
+    const countable = value.length > 0 && value.length <= MAX_TOKEN_IDS;
+    if (!countable || !isListOf(value, isId)) {
+      return this.fail(field, `a list of 1 to ${MAX_TOKEN_IDS} token ids`);
     }
     return [...value];
   }

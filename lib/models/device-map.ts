@@ -1,3 +1,4 @@
+import { isObject } from '../bounded-json.js';
 import { DeviceError, InvalidArgumentError, invalidArgument } from '../errors.js';
 import { formatBytes } from '../format-bytes.js';
 import type { ComputeDType, DeviceInfo, NativePlacement } from '../native/addon.js';
@@ -197,9 +198,6 @@ function automatic(
 ): NativePlacement[] {
   const { config, dtype } = request;
   const max_memory = request.max_memory ?? {};
-  if (typeof max_memory !== 'object' || Array.isArray(max_memory)) {
-    throw invalidArgument('max_memory', 'a map of devices to bytes', max_memory);
-  }
   const limits = new Map(
     Object.entries(max_memory).map(([key, value]) => [normalise(key), bytesOf(value, key)]),
   );
@@ -262,7 +260,7 @@ function automatic(
 export function resolveDeviceMap(request: PlacementRequest): NativePlacement[] {
   const map = request.device_map ?? 'auto';
   const { max_memory } = request;
-  if (max_memory != null && (typeof max_memory !== 'object' || Array.isArray(max_memory))) {
+  if (max_memory != null && !isObject(max_memory)) {
     throw invalidArgument('max_memory', 'a map from devices to sizes', max_memory);
   }
   const layers = request.config.num_hidden_layers;
@@ -270,7 +268,7 @@ export function resolveDeviceMap(request: PlacementRequest): NativePlacement[] {
   if (typeof map === 'string' || typeof map === 'number') {
     return [{ device: requireDevice(normalise(map)), layers }];
   }
-  if (typeof map !== 'object' || Array.isArray(map)) {
+  if (!isObject(map)) {
     throw invalidArgument('device_map', 'a string, a number or a map', map);
   }
   return fromMap(map, layers);

@@ -10,6 +10,7 @@ import {
   DisposedError,
   InvalidArgumentError,
   invalidArgument,
+  show,
   throwIfAborted,
 } from '../errors.js';
 import type { NativeEngine, NativeModelConfig } from './addon.js';
@@ -86,7 +87,7 @@ export class NativeSession implements EngineSession {
     this.#checkAlive();
     if (!this.#lengths.has(sequence)) {
       throw new InvalidArgumentError(
-        `Sequence ${String(sequence)} does not exist: it was released, or never created`,
+        `Sequence ${show(sequence)} does not exist: it was released, or never created`,
       );
     }
   }
@@ -153,7 +154,11 @@ export class NativeSession implements EngineSession {
     }
     if (typeof hidden !== 'boolean') throw invalidArgument('hidden', 'a boolean', hidden);
     const chunks = rows.map((row) => tokenArray('tokens', row.tokens));
-    const tokens = new Int32Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+    const count = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+    if (count > MAX_POSITIONS) {
+      throw invalidArgument('tokens', `at most ${MAX_POSITIONS} token ids in all rows`, count);
+    }
+    const tokens = new Int32Array(count);
     let at = 0;
     for (const chunk of chunks) {
       tokens.set(chunk, at);

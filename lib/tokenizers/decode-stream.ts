@@ -1,7 +1,7 @@
 import type { TokenDecoder } from './token-decoders.js';
 
 function isList(ids: number | readonly number[]): ids is readonly number[] {
-  return Array.isArray(ids) || ArrayBuffer.isView(ids);
+  return Array.isArray(ids) || (ArrayBuffer.isView(ids) && !(ids instanceof DataView));
 }
 
 /** Incremental decoding of one sequence; see `PreTrainedTokenizer.decodeStream`. */

@@ -357,7 +357,8 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     if (typeof tokens !== 'string' && !Array.isArray(tokens)) {
       throw invalidArgument('tokens', 'a string or a list of strings', tokens);
     }
-    return typeof tokens === 'string' ? one(tokens) : tokens.map(one);
+    // Not map, which would make a list as long as this one claims to be.
+    return typeof tokens === 'string' ? one(tokens) : Array.from(tokens, one);
   }
 
   /** Token of an id, or tokens of ids; an id that the vocabulary does not have is left out of a list. */

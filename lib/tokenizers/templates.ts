@@ -1,4 +1,5 @@
-import { InvalidArgumentError } from '../errors.js';
+import { InvalidArgumentError, invalidArgument } from '../errors.js';
+import { isListOf } from '../list-of.js';
 import type { ChatMessage } from './chat-template.js';
 
 /** Prompt forms that ship with the library, for models whose tokenizer has no chat template. */
@@ -86,6 +87,22 @@ function inst(
     .join('');
 }
 
+function isMessage(message: unknown): message is ChatMessage {
+  if (typeof message !== 'object' || message === null) return false;
+  const { role, content } = message as ChatMessage;
+  return typeof role === 'string' && typeof content === 'string';
+}
+
+function checkTokens(tokens: PromptTokens): void {
+  if (typeof tokens !== 'object' || tokens === null) {
+    throw invalidArgument('tokens', 'a tokenizer, or an object with bos_token, eos_token', tokens);
+  }
+  for (const name of ['bos_token', 'eos_token'] as const) {
+    const token: unknown = tokens[name] ?? '';
+    if (typeof token !== 'string') throw invalidArgument(name, 'a text or null', token);
+  }
+}
+
 /**
  * The prompt of a conversation in one of the forms that ship by name. Tokenize it with special tokens
  * (the default), which puts the first bos in front.
@@ -100,7 +117,16 @@ export function applyPromptTemplate(
   messages: string | readonly ChatMessage[],
   tokens: PromptTokens = {},
 ): string {
-  const list = typeof messages === 'string' ? [{ role: 'user', content: messages }] : messages;
+  const list: unknown =
+    typeof messages === 'string' ? [{ role: 'user', content: messages }] : messages;
+  if (!isListOf(list, isMessage)) {
+    throw invalidArgument(
+      'messages',
+      'a text or a list of messages, { role, content }, both texts',
+      messages,
+    );
+  }
+  checkTokens(tokens);
   switch (name) {
     case 'komt':
       return komt(list, '');

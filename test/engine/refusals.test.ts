@@ -50,7 +50,7 @@ describe('a session', () => {
   it('refuses sequences, tokens and rows that are none', async () => {
     const session = engine.openSession();
     const sequence = session.create();
-    for (const handle of [...NUMBERS, sequence + 1]) {
+    for (const handle of [...NUMBERS, sequence + 1, { toString: null, valueOf: null }]) {
       for (const use of [
         () => session.fork(handle as number),
         () => session.release(handle as number),

@@ -226,6 +226,15 @@ describe('files', () => {
     );
   });
 
+  it('are named by a text', () => {
+    const nameless = { toString: null, valueOf: null } as never;
+    for (const json of ['', { unknown: 1 }]) {
+      expect(messageOf(() => GenerationConfig.from_json(json, nameless))).toBe(
+        "Expected a text such as the file's name for origin but received of type object",
+      );
+    }
+  });
+
   it('of models give their generation fields', () => {
     const config = GenerationConfig.from_model_config({
       hidden_size: 8,
@@ -245,6 +254,30 @@ describe('GenerationConfig as a value', () => {
     const config = new GenerationConfig({ top_k: 5, do_sample: true });
     expect(config.to_json()).toBe('{\n  "do_sample": true,\n  "top_k": 5\n}\n');
     expect(JSON.stringify({ config })).toBe('{"config":{"do_sample":true,"top_k":5}}');
+  });
+
+  it('holds lists as deep as its fields have them, and no deeper', () => {
+    const cyclic: unknown[] = [];
+    cyclic.push(cyclic);
+    let shared: unknown[] = [1];
+    for (let i = 0; i < 30; i++) shared = [shared, shared];
+    for (const bad_words_ids of [cyclic, shared] as never[]) {
+      const make = () => new GenerationConfig({ bad_words_ids });
+      expect(make).toThrow('`bad_words_ids` has too many lists inside each other');
+      expect(make).toThrow(InvalidArgumentError);
+    }
+    const sequence_bias = [[[7], 2.5]] as never;
+    expect(new GenerationConfig({ sequence_bias }).to_dict()).toEqual({ sequence_bias });
+  });
+
+  it('says what JSON cannot hold', () => {
+    const config = new GenerationConfig({ sequence_bias: [[[7], 1n]] as never });
+    expect(() => config.to_json()).toThrow('holds a value that JSON cannot');
+    expect(() => config.to_json()).toThrow(InvalidArgumentError);
+  });
+
+  it('is made of an object and of no array, a typed one included', () => {
+    expect(() => new GenerationConfig(new Float32Array(2) as never)).toThrow(InvalidArgumentError);
   });
 
   it('can be updated, checked as a whole', () => {

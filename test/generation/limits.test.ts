@@ -2,16 +2,27 @@ import { describe, expect, it } from 'vitest';
 import { generate } from '../../lib/generation/generate.js';
 import { forward, loglikelihood } from '../../lib/generation/scoring.js';
 import {
+  applyPromptTemplate,
+  EncoderRepetitionPenaltyLogitsProcessor,
+  ForcedEOSTokenLogitsProcessor,
   type GenerateOptions,
   GenerationConfig,
   InvalidArgumentError,
   LogitsProcessorList,
   Tensor,
+  UnbatchedClassifierFreeGuidanceLogitsProcessor,
 } from '../../lib/index.js';
 import { hashModel } from './fake-engine.js';
 import { collectWarnings } from './support.js';
 
 collectWarnings();
+
+const guidance = (context: object) =>
+  new UnbatchedClassifierFreeGuidanceLogitsProcessor(
+    2,
+    hashModel().openSession() as never,
+    context as never,
+  );
 
 const run = (options: object) =>
   generate(hashModel(), { input_ids: [[1, 5]], max_new_tokens: 2, ...options } as GenerateOptions);
@@ -88,6 +99,62 @@ describe('lists beyond what can work are refused before they are looked at', () 
     }
     await expect(run({ stopping_criteria: endless() })).rejects.toThrow('at most 1024');
     expect(() => new LogitsProcessorList(endless() as never)).toThrow('at most 1024');
+  });
+
+  const holes = [endless] as number[][];
+  it.each<[string, () => unknown, string]>([
+    ['a prompt', () => new EncoderRepetitionPenaltyLogitsProcessor(2, holes), 'more tokens'],
+    [
+      'prompts together',
+      () => new EncoderRepetitionPenaltyLogitsProcessor(2, [[1], ...holes]),
+      'more tokens',
+    ],
+    [
+      'a prompt of holes that is short enough',
+      () => new EncoderRepetitionPenaltyLogitsProcessor(2, [new Array(2 ** 26)]),
+      'ids from 0',
+    ],
+    ['end tokens', () => new ForcedEOSTokenLogitsProcessor(2, endless), 'more tokens'],
+    [
+      'the prompts of guidance',
+      () => guidance({ prompts: endless, copies: 1, promptLength: 1 }),
+      'more rows',
+    ],
+    ['a row of a tensor', () => Tensor.fromRows(holes), 'integers'],
+    ['data of a tensor', () => new Tensor('int64', endless, [2 ** 32 - 1]), 'integers'],
+    ['words of a configuration', () => new GenerationConfig({ bad_words_ids: holes }), 'values'],
+    ['a conversation', () => applyPromptTemplate('komt', endless), 'a list of messages'],
+  ])('%s', (_, call, text) => {
+    const start = performance.now();
+    expect(call).toThrow(text);
+    expect(call).toThrow(InvalidArgumentError);
+    expect(performance.now() - start).toBeLessThan(1000);
+  });
+
+  it('a prompt that is given several times counts, and is copied, once', () => {
+    const prompt = new Array(2 ** 20).fill(1);
+    const rows = new Array(1000).fill(prompt);
+    const { encoder_input_ids } = new EncoderRepetitionPenaltyLogitsProcessor(2, rows);
+    expect(new Set(encoder_input_ids).size).toBe(1);
+    expect(encoder_input_ids[0]).not.toBe(prompt);
+    expect(encoder_input_ids).toHaveLength(1000);
+  });
+});
+
+describe('guidance', () => {
+  it.each<[string, object, string]>([
+    ['copies', { prompts: [[1]], copies: -1, promptLength: 1 }, 'from 1 to 65535 for copies'],
+    ['a length', { prompts: [[1]], copies: 1, promptLength: 0.5 }, 'for promptLength'],
+    ['a prompt', { prompts: [null], copies: 1, promptLength: 1 }, 'for prompts'],
+  ])('refuses %s that cannot be', (_, context, text) => {
+    expect(() => guidance(context)).toThrow(text);
+    expect(() => guidance(context)).toThrow(InvalidArgumentError);
+  });
+
+  it('needs a prompt for each of the rows', async () => {
+    const processor = guidance({ prompts: [[1]], copies: 1, promptLength: 1 });
+    const rows = { input_ids: [[1], [5]], logits_processor: processor };
+    await expect(run(rows)).rejects.toThrow('for prompts but received 1');
   });
 });
 

@@ -226,6 +226,11 @@ describe('errors of arguments', () => {
       '`top_p` has to be a float > 0 and < 1, but is 1.5',
     ],
     [
+      () => new P.ExponentialDecayLengthPenalty(new Array(2) as never, 2, 1),
+      'Expected two numbers, [start, factor] for exponential_decay_length_penalty but received of ' +
+        'type array',
+    ],
+    [
       () => toLogitsProcessorList(3 as never),
       'Expected a LogitsProcessor, a function or a list for logits_processor but received 3 of ' +
         'type number',
@@ -260,6 +265,17 @@ describe('LogitsProcessorList', () => {
     expect([...(list([[1]], [Float32Array.of(1)])[0] as Float32Array)]).toEqual([11]);
     expect(typeof list).toBe('function');
     expect(list).toBeInstanceOf(LogitsProcessorList);
+  });
+
+  it('refuses an index that is none', () => {
+    const list = new LogitsProcessorList([new Add(1)]);
+    expect(messageOf(() => list.at(Symbol('x') as never))).toContain('an integer for index');
+  });
+
+  it('refuses a processor that gives holes for rows', () => {
+    const holes = (_: number[][], scores: Float32Array[]) => new Array(scores.length);
+    const call = () => new LogitsProcessorList([holes])([[1]], [new Float32Array(1)]);
+    expect(messageOf(call)).toContain('Row 0 of the result of logits processor holes is malformed');
   });
 
   it('refuses a processor that loses rows', () => {

@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { InvalidArgumentError } from '../../lib/errors.js';
 import { generate } from '../../lib/generation/generate.js';
 import type { GenerateOptions } from '../../lib/generation/options.js';
 import { compute_transition_scores } from '../../lib/generation/output.js';
-import type { Tensor } from '../../lib/tensor.js';
+import { Tensor } from '../../lib/tensor.js';
 import { FakeModel } from './fake-engine.js';
 import { collectWarnings } from './support.js';
 
@@ -95,5 +96,25 @@ describe("transformers' answers for a model that is a table", () => {
       output_logprobs: null,
     });
     expect(again.tolist()).toEqual(c.sequences);
+  });
+});
+
+describe('compute_transition_scores refuses', () => {
+  const sequences = Tensor.fromRows([[1, 5]]);
+  const step = (...dims: [number, number]) =>
+    new Tensor('float32', new Float32Array(dims[0] * dims[1]), dims);
+  const empty = (rows: number) => new Tensor('int64', [], [rows, 0]);
+  const endless = empty(2 ** 32 - 1);
+  const beams = new Tensor('int32', new Int32Array(2), [2, 1]);
+  it.each<[string, Parameters<typeof compute_transition_scores>, string]>([
+    ['steps of other widths', [sequences, [step(1, 8), step(1, 9)]], 'steps of 8 scores a row'],
+    ['steps of no scores', [sequences, [step(1, 0)], null, true], 'at least one element'],
+    ['rows without tokens', [endless, [step(1, 8)]], 'at least one element'],
+    ['rows without tokens and beams', [endless, [step(1, 8)], endless], 'at least one element'],
+    ['more steps than tokens', [sequences, new Array(3).fill(step(1, 8))], 'at least 3 tokens'],
+    ['beams of other rows', [sequences, [step(1, 8)], beams], '1 rows, as sequences has'],
+  ])('%s', (_, args, text) => {
+    expect(() => compute_transition_scores(...args)).toThrow(text);
+    expect(() => compute_transition_scores(...args)).toThrow(InvalidArgumentError);
   });
 });

@@ -231,7 +231,9 @@ describeOnDevices('The kernels of the addon', (open) => {
     expect(() => new DeviceTensor(gpu, 'float32', [2 ** 30, 2 ** 30])).toThrow(/below 2\^51/);
     const tensor = DeviceTensor.zeros(gpu, 'float32', [4]);
     expect(() => tensor.copyFrom(null as never)).toThrow(InvalidArgumentError);
-    expect(() => tensor.write(null as never)).toThrow(InvalidArgumentError);
+    for (const values of [null, { length: -1 }, [1n], [Symbol('x')], new BigInt64Array(1)]) {
+      expect(() => tensor.write(values as never)).toThrow(InvalidArgumentError);
+    }
     expect(() => gpu.measure(null as never)).toThrow(InvalidArgumentError);
   });
 });

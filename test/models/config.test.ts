@@ -179,6 +179,9 @@ describe('a config is refused', () => {
       { rope_parameters: { full_attention: { rope_type: 'default' } } },
       /one set for all layers/,
     ],
+    ['with end tokens that are holes', { eos_token_id: new Array(3) }, /eos_token_id/],
+    ['with end tokens without end', { eos_token_id: new Array(2 ** 32 - 1) }, /eos_token_id/],
+    ['with architectures that are holes', { architectures: new Array(3) }, /architectures/],
     ['with a part of each head rotated', { partial_rotary_factor: 0.5 }, /partial_rotary_factor/],
     [
       'with frequencies the wrong way round',

@@ -98,5 +98,8 @@ describe('resolveDeviceMap', () => {
   it('reads memory limits as bytes or text', () => {
     expect(resolve('auto', { cpu: '10GiB' })).toHaveLength(1);
     expect(() => resolve('auto', { 0: 'much' })).toThrow(/Expected bytes, or text such as '10GiB'/);
+    for (const memory of [5, [1], new Float32Array(2)]) {
+      expect(() => resolve('auto', memory as never)).toThrow(/Expected a map from devices/);
+    }
   });
 });

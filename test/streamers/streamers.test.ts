@@ -85,6 +85,12 @@ describe('ids that are none', () => {
     },
   );
 
+  it('a DataView is no list of them', async () => {
+    const stream = (await load('komt-tiny')).decodeStream();
+    const view = new DataView(new ArrayBuffer(8)) as never;
+    expect(() => stream.push(view)).toThrow(InvalidArgumentError);
+  });
+
   it('beyond the vocabulary give nothing', async () => {
     for (const name of NAMES) {
       const tokenizer = await load(name);
@@ -305,6 +311,11 @@ describe('TextStreamer', () => {
       "Expected 'char' or 'word' for flush but received line of type string",
     );
     expect(() => new TextStreamer({} as PreTrainedTokenizer)).toThrow(/Expected a tokenizer/);
+    for (const name of ['callback_function', 'token_callback_function', 'decode_kwargs']) {
+      const make = () => new TextStreamer(tokenizer, { [name]: 3 });
+      expect(make).toThrow(name);
+      expect(make).toThrow(InvalidArgumentError);
+    }
   });
 });
 

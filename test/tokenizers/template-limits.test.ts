@@ -139,3 +139,24 @@ describe('templates by name', () => {
     tokenizer.chat_template = null;
   });
 });
+
+describe('a list that claims more than a template can be given is refused at once', () => {
+  const endless = new Array(2 ** 32 - 1);
+  let shared: unknown[] = [1];
+  for (let i = 0; i < 30; i++) shared = [shared, shared];
+  it.each<[string, () => unknown]>([
+    ['messages', () => render('{{ messages|length }}', [endless] as never)],
+    ['tools', () => render('{{ tools|length }}', MESSAGES, { tools: endless })],
+    ['a list of the same lists', () => render('{{ tools|length }}', MESSAGES, { tools: shared })],
+    ['a typed array', () => render('{{ a|length }}', MESSAGES, { a: new Float64Array(1e7) })],
+  ])('%s', (_, call) => {
+    const start = performance.now();
+    expect(call).toThrow('more values than a chat template can be given');
+    expect(call).toThrow(TokenizerError);
+    expect(performance.now() - start).toBeLessThan(1000);
+  });
+
+  it('tokens', () => {
+    expect(() => tokenizer.convert_tokens_to_ids(endless)).toThrow('a string for tokens');
+  });
+});

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { InvalidArgumentError } from '../../lib/errors.js';
 import { AutoTokenizer, applyPromptTemplate } from '../../lib/tokenizers/index.js';
 import { KOMT_TINY } from './fixtures.js';
 
@@ -33,6 +34,18 @@ describe('prompt templates by name', () => {
     const tokenizer = await AutoTokenizer.from_pretrained(KOMT_TINY);
     const ids = (name: 'komt' | 'komt-space') => tokenizer.encode(applyPromptTemplate(name, '왜?'));
     expect(ids('komt-space')).not.toEqual(ids('komt'));
+  });
+
+  it('refuses what is no conversation, and tokens that are no texts', () => {
+    for (const messages of [null, 5, [null], [{ role: 'user' }], new Array(2 ** 32 - 1)]) {
+      const call = () => applyPromptTemplate('komt', messages as never);
+      expect(call).toThrow('a text or a list of messages');
+      expect(call).toThrow(InvalidArgumentError);
+    }
+    for (const tokens of [null, { eos_token: { toString: null } }, { bos_token: 1 }]) {
+      const call = () => applyPromptTemplate('mistral', CHAT, tokens as never);
+      expect(call).toThrow(InvalidArgumentError);
+    }
   });
 
   it('refuses roles that do not alternate and names it does not know', () => {

@@ -21,6 +21,8 @@ export const MAX_WEIGHT = 4 * 1024 * 1024;
 export const MAX_DEPTH = 500;
 /** Lists and mappings inside each other. */
 const MAX_NESTING = 100;
+/** Values that a template is given: 300,000 messages. Each is an object of the interpreter's before it is weighed. */
+const MAX_GIVEN = 2 ** 20;
 
 interface Measure {
   weight: number;
@@ -37,6 +39,7 @@ export class Budget {
   #maxSteps = Number.POSITIVE_INFINITY;
   #maxWeight = Number.POSITIVE_INFINITY;
   #steps = 0;
+  #given = 0;
   #depth = 0;
 
   /** @param name of the template, for messages. */
@@ -57,6 +60,34 @@ export class Budget {
       expected: `at most ${most}`,
       remedy: 'The template runs away, or is hostile; pass another one as chat_template.',
     });
+  }
+
+  /**
+   * Counts what the caller gives a template, before the interpreter copies it: a list may claim any length.
+   *
+   * @param value as JavaScript has it.
+   */
+  admit(name: string, value: unknown, depth = 0): void {
+    if (typeof value !== 'object' || value === null) return;
+    if (depth > MAX_NESTING) this.#exceeded('lists and mappings inside each other', MAX_NESTING);
+    const isView = ArrayBuffer.isView(value);
+    this.#given += Array.isArray(value)
+      ? value.length
+      : isView
+        ? value.byteLength
+        : Object.keys(value).length;
+    if (!(this.#given <= MAX_GIVEN)) {
+      throw new TokenizerError(`\`${name}\` has more values than a chat template can be given`, {
+        subject: name,
+        expected: `at most ${MAX_GIVEN} values in all`,
+        found: this.#given,
+        remedy: 'Render fewer messages at a time.',
+      });
+    }
+    if (isView) return;
+    for (const part of Array.isArray(value) ? value : Object.values(value)) {
+      this.admit(name, part, depth + 1);
+    }
   }
 
   /** Counts work. */

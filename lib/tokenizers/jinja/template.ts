@@ -98,6 +98,7 @@ export function renderTemplate(source: string, context: Record<string, unknown>)
       range,
       strftime_now: (format: unknown) => strftime(new Date(), String(format)),
     };
+    for (const [name, value] of Object.entries(context)) budget.admit(name, value);
     let weight = 0;
     for (const [name, value] of [...Object.entries(globals), ...Object.entries(context)]) {
       // What the caller gives goes above the globals of the same name.

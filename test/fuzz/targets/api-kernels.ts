@@ -78,7 +78,7 @@ export const target: FuzzTarget = {
   name: 'api-kernels',
   sources: ['lib/kernels/checks.ts', 'lib/kernels/device-tensor.ts', 'lib/kernels/kv-cache.ts'],
   // Without a GPU nothing behind the arguments' types is reached.
-  minimumCoverage: 20,
+  minimumCoverage: 35,
   seeds: () => validPrograms(surface),
   mutate: (input, random) => mutateProgram(input, random, surface, FIELDS),
   run: async (input) => {

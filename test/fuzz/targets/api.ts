@@ -116,6 +116,8 @@ const VALUES: Surface['values'] = {
   decodeOptions: () => ({ skip_special_tokens: true }),
   textStreamerOptions: () => ({ skip_prompt: true, callback_function: () => {} }),
   textIteratorOptions: () => ({ skip_prompt: true, timeout: 0.05 }),
+  promptName: () => 'llama-2-chat',
+  promptTokens: () => ({ bos_token: '<s>', eos_token: '</s>' }),
   chat: () => [{ role: 'user', content: 'hello' }],
   chatOptions: () => ({ tokenize: false, chat_template: '{{ messages[0].content }}' }),
   tokenizer: () => tokenizer,
@@ -198,7 +200,7 @@ const ARGS: Readonly<Record<string, readonly string[]>> = {
   TopPLogitsWarper: ['half'],
   TypicalLogitsWarper: ['half'],
   UnbatchedClassifierFreeGuidanceLogitsProcessor: ['two', 'session', 'guidanceContext'],
-  applyPromptTemplate: ['text', 'text'],
+  applyPromptTemplate: ['promptName', 'chat', 'promptTokens'],
   buildInfo: [],
   compute_transition_scores: ['tensor', 'stepScores'],
   estimateMemory: ['config', 'dtype', 'type'],
@@ -366,7 +368,7 @@ export const target: FuzzTarget = {
     'lib/models/auto.ts',
     'lib/models/model.ts',
   ],
-  minimumCoverage: 65,
+  minimumCoverage: 76,
   seeds: () => validPrograms(surface),
   mutate: (input, random) => mutateProgram(input, random, surface, FIELDS),
   prepare: async () => {
@@ -412,7 +414,7 @@ export const target: FuzzTarget = {
   },
   planted: {
     file: 'lib/check-options.ts',
-    find: "if (typeof options !== 'object' || options === null || Array.isArray(options)) {",
+    find: 'if (!isObject(options)) {',
     replace: 'if (Array.isArray(options)) {',
   },
 };

@@ -22,7 +22,7 @@ function shard(name: string): Buffer {
 export const target: FuzzTarget = {
   name: 'checkpoint-index',
   sources: ['lib/checkpoint/index-json.ts', 'lib/checkpoint/open.ts'],
-  minimumCoverage: 55,
+  minimumCoverage: 68,
   seeds: () => [
     readFileSync(path.join(FIXTURES, BIN_INDEX)),
     Buffer.from(

@@ -44,7 +44,7 @@ const SEEDS: readonly object[] = [
 export const target: FuzzTarget = {
   name: 'generation-config',
   sources: ['lib/generation/configuration.ts', 'lib/generation/validation.ts'],
-  minimumCoverage: 45,
+  minimumCoverage: 60,
   seeds: () => SEEDS.map((seed) => Buffer.from(JSON.stringify(seed))),
   mutate: mutateJsonFile,
   prepare() {

@@ -46,7 +46,7 @@ export const target: FuzzTarget = {
     'lib/bounded-json.ts',
     'lib/bounded-file.ts',
   ],
-  minimumCoverage: 75,
+  minimumCoverage: 81,
   seeds: () => [
     readFileSync('test/fixtures/checkpoint/dtypes.safetensors'),
     seed(

@@ -208,7 +208,7 @@ export const target: FuzzTarget = {
     'lib/tokenizers/regex/program.ts',
     'lib/tokenizers/regex/search.ts',
   ],
-  minimumCoverage: 80,
+  minimumCoverage: 90,
   seeds: () => [Buffer.from(JSON.stringify(smallTokenizer()))],
   mutate(input, random) {
     // Often from the valid file, for what was exchanged before is mostly refused.

@@ -77,7 +77,7 @@ export const target: FuzzTarget = {
     'lib/tokenizers/sentencepiece/unigram.ts',
     'lib/tokenizers/sentencepiece/vocabulary.ts',
   ],
-  minimumCoverage: 80,
+  minimumCoverage: 90,
   seeds: () => seeds,
   mutate(input, random) {
     if (random.chance(0.1)) return damage(input, random);

@@ -125,7 +125,7 @@ export const target: FuzzTarget = {
     'lib/checkpoint/pickle-values.ts',
     'lib/checkpoint/torch-objects.ts',
   ],
-  minimumCoverage: 70,
+  minimumCoverage: 80,
   seeds,
   mutate(input, random) {
     const list = random.chance(0.9) ? entries(Buffer.from(input)) : undefined;
