@@ -1,9 +1,9 @@
 /** From what the caller, a configuration and the model say to what a call does. */
 
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
-import { nearestName } from '../nearest-name.js';
 import { warnOnce } from '../warnings.js';
 import { GenerationConfig, unknownField } from './configuration.js';
+import { remedyFor } from './foreign-names.js';
 import {
   GENERATION_DEFAULTS,
   GENERATION_FIELDS,
@@ -87,10 +87,7 @@ function fieldsOf(options: GenerateOptions): Record<string, unknown> {
         'generate arguments will also show up in this list)',
       {
         subject: unused[0],
-        remedy:
-          unused[0] === 'assistant_model'
-            ? 'For speculation without a draft model there is `prompt_lookup_num_tokens`.'
-            : `Did you mean \`${nearestName(unused[0] as string, all)}\`?`,
+        remedy: remedyFor(unused[0] as string, all),
       },
     );
   }
