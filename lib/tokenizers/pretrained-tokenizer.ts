@@ -308,12 +308,25 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
   }
 
   /**
-   * Text of ids, as transformers decodes them. Ids that the vocabulary does not have give nothing.
+   * Text of ids, as transformers decodes them; a list of lists gives a list of texts. Ids that the
+   * vocabulary does not have give nothing.
    *
-   * @param ids one row: numbers, a tensor of one dimension (or of one row), or a single id.
+   * @param ids one row: numbers, a tensor of one dimension (or of one row), or a single id; or lists of
+   *   numbers.
    */
-  decode(ids: TokenIds | number | readonly bigint[], options: DecodeOptions = {}): string {
+  decode(
+    ids: Tensor | readonly number[] | readonly bigint[] | number,
+    options?: DecodeOptions,
+  ): string;
+  decode(ids: readonly (readonly number[])[], options?: DecodeOptions): string[];
+  decode(
+    ids: TokenIds | number | readonly bigint[] | readonly (readonly number[])[],
+    options: DecodeOptions = {},
+  ): string | string[] {
     checkOptions('decode', options, DECODE_RULES);
+    if (Array.isArray(ids) && Array.isArray(ids[0])) {
+      return this.batch_decode(ids as TokenIds, options);
+    }
     const rows = toRows(typeof ids === 'number' ? [ids] : (ids as TokenIds), 'token_ids');
     if (rows.length > 1) {
       throw new InvalidArgumentError('decode takes one row of ids', {
