@@ -57,6 +57,12 @@ export const MODEL_RULES: OptionRules = {
     force_download: 'What is in the cache is checked already; delete its folder to fetch it anew.',
     device: 'Devices are chosen with `device_map`, such as device_map: "cuda".',
     use_auth_token: 'The option is `token`.',
+    gguf_file: 'GGUF is not read: name the repository that the copy was made from.',
+    quantized: UNQUANTISED,
+    gpuLayers: 'Devices are chosen with `device_map`, such as device_map: "cuda" or "auto".',
+    n_gpu_layers: 'Devices are chosen with `device_map`, such as device_map: "cuda" or "auto".',
+    contextSize: 'The cache is sized with `cache_tokens`.',
+    n_ctx: 'The cache is sized with `cache_tokens`.',
     proxies: 'Set HTTPS_PROXY and NODE_USE_ENV_PROXY, or HF_ENDPOINT.',
   },
 };

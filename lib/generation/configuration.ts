@@ -6,9 +6,9 @@ import { requireOptions } from '../check-options.js';
 import { LIMITS } from '../checkpoint/types.js';
 import { FileNotFoundError, InvalidArgumentError, invalidArgument } from '../errors.js';
 import { type HubOptions, resolveModelDir } from '../hub/index.js';
-import { nearestName } from '../nearest-name.js';
 import { HUB_OPTIONS } from '../pretrained-options.js';
 import { warnOnce } from '../warnings.js';
+import { remedyFor } from './foreign-names.js';
 import {
   GENERATION_FIELDS,
   type GenerationField,
@@ -76,7 +76,7 @@ export function unknownField(name: string): InvalidArgumentError {
   }
   return new InvalidArgumentError(`Unknown generation field \`${name}\``, {
     subject: name,
-    remedy: `Did you mean \`${nearestName(name, GENERATION_FIELDS)}\`?`,
+    remedy: remedyFor(name, GENERATION_FIELDS),
   });
 }
 

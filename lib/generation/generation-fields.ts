@@ -226,6 +226,26 @@ export function isNeutral(name: string, value: unknown): boolean {
   return neutral === 'any' || (neutral?.includes(value) ?? false);
 }
 
+/** What files say of themselves, and the switch for code of a model's own: nobody expects an effect here. */
+const BOOKKEEPING = [
+  'transformers_version',
+  '_from_model_config',
+  '_commit_hash',
+  'trust_remote_code',
+];
+/** Fields that are kept and checked, and speak of a draft model, of which there is none. */
+const OF_DRAFT_MODELS: readonly string[] = [
+  'num_assistant_tokens',
+  'assistant_confidence_threshold',
+];
+
+/** Whether a call that gives this option expects something of it that doesn't come. */
+export function hasNoEffect(name: string, value: unknown): boolean {
+  if (value === null || value === undefined) return false;
+  if (OF_DRAFT_MODELS.includes(name)) return true;
+  return NEUTRAL_FIELDS[name] === 'any' && !BOOKKEEPING.includes(name);
+}
+
 const known: ReadonlySet<string> = new Set(GENERATION_FIELDS);
 
 /** Whether this is the name of a generation field. */

@@ -1,4 +1,4 @@
-import { InvalidArgumentError, invalidArgument } from '../errors.js';
+import { InvalidArgumentError, invalidArgument, show } from '../errors.js';
 import { warnOnce } from '../warnings.js';
 import { requireCount, requireIds } from './checks.js';
 import { GenerationConfig } from './configuration.js';
@@ -191,6 +191,12 @@ export function endTokens(
   const ends = Array.isArray(list)
     ? list.filter((id) => !(typeof id === 'number' && id < 0))
     : list;
+  if (Array.isArray(list) && ends.length < list.length) {
+    warnOnce(
+      `\`eos_token_id\` should consist of positive integers, but is ${show(list)}. Your generation will not stop until the maximum length is reached. Depending on other flags, it may even crash.`,
+      'negative-eos',
+    );
+  }
   const checked = requireIds('eos_token_id', ends, MAX_EOS_TOKENS);
   return checked.length > 0 ? checked : null;
 }

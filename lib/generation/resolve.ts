@@ -1,13 +1,14 @@
 /** From what the caller, a configuration and the model say to what a call does. */
 
 import { InvalidArgumentError, invalidArgument } from '../errors.js';
-import { nearestName } from '../nearest-name.js';
 import { warnOnce } from '../warnings.js';
 import { GenerationConfig, unknownField } from './configuration.js';
+import { remedyFor } from './foreign-names.js';
 import {
   GENERATION_DEFAULTS,
   GENERATION_FIELDS,
   type GenerationFields,
+  hasNoEffect,
   isGenerationField,
   isNeutral,
   NEUTRAL_FIELDS,
@@ -53,12 +54,25 @@ const REQUIRED = [
   'length_penalty',
 ] as const;
 
+function reasonOf(name: string): string {
+  if (name.includes('assistant') || name.includes('lookbehind')) {
+    return 'there are no draft models; for speculation there is `prompt_lookup_num_tokens`';
+  }
+  if (name === 'low_memory') return 'the cache is paged, and beams share its pages';
+  if (name === 'prefill_chunk_size') return 'prompts are read in pieces as it is';
+  if (name === 'decoder_start_token_id') return 'the models are decoders only';
+  return "the cache and the kernels are the library's own";
+}
+
 /** The configuration fields among the options of a call. Refuses options that do not exist. */
 function fieldsOf(options: GenerateOptions): Record<string, unknown> {
   const fields: Record<string, unknown> = {};
   const unused: string[] = [];
   for (const [name, value] of Object.entries(options)) {
     if (value === undefined) continue;
+    if (hasNoEffect(name, value)) {
+      warnOnce(`\`${name}\` has no effect here: ${reasonOf(name)}.`, `no-effect:${name}`);
+    }
     if (isGenerationField(name)) fields[name] = value;
     else if ((CALL_OPTIONS as readonly string[]).includes(name) || isNeutral(name, value)) continue;
     else if (Object.hasOwn(NEUTRAL_FIELDS, name)) throw unknownField(name);
@@ -73,10 +87,7 @@ function fieldsOf(options: GenerateOptions): Record<string, unknown> {
         'generate arguments will also show up in this list)',
       {
         subject: unused[0],
-        remedy:
-          unused[0] === 'assistant_model'
-            ? 'For speculation without a draft model there is `prompt_lookup_num_tokens`.'
-            : `Did you mean \`${nearestName(unused[0] as string, all)}\`?`,
+        remedy: remedyFor(unused[0] as string, all),
       },
     );
   }

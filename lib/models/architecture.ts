@@ -197,17 +197,16 @@ export function parseDType(name: string): ComputeDType | undefined {
 }
 
 /**
- * The type 'auto' stands for: what is stored (the embedding's, as HF looks at the first floating-point
- * weight), but on CUDA, which computes in 16 bits only, float32 checkpoints run as float16.
+ * The type 'auto' stands for: what config.json says, else what is stored (the embedding's, as HF looks at
+ * the first floating-point weight), but on CUDA, which computes in 16 bits only, float32 runs as float16.
  */
 export function autoDType(
   checkpoint: Checkpoint,
   config: PretrainedConfig,
   cuda: boolean,
 ): ComputeDType {
-  const stored =
-    checkpoint.tensors.get('model.embed_tokens.weight')?.dtype ?? config.dtype ?? 'float32';
-  const dtype = parseDType(stored) ?? 'float32';
+  const stored = checkpoint.tensors.get('model.embed_tokens.weight')?.dtype ?? 'float32';
+  const dtype = parseDType(config.dtype ?? stored) ?? parseDType(stored) ?? 'float32';
   return cuda && dtype === 'float32' ? 'float16' : dtype;
 }
 

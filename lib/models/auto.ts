@@ -14,7 +14,7 @@ import { type DeviceMap, devicesFor, type MaxMemory, resolveDeviceMap } from './
 import { requireMemory } from './memory.js';
 import { PreTrainedModel } from './model.js';
 
-/** dtype as users may write it; 'auto' is what the checkpoint stores (float16 for float32 on CUDA). */
+/** dtype as users may write it; 'auto' is config.json's, else what is stored (float16 for float32 on CUDA). */
 export type DTypeOption = 'auto' | ComputeDType | 'fp32' | 'fp16' | 'bf16';
 
 /** Options of {@link AutoModelForCausalLM.from_pretrained}. */

@@ -33,6 +33,7 @@ import {
   type DecodeOptions,
   type TokenizerCallOptions,
 } from './tokenizer-options.js';
+import { isTruncationStrategy, keptLengths, type Truncation } from './truncation.js';
 
 /** Above this a model_max_length counts as not set. */
 const LARGE = 1e20;
@@ -168,7 +169,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     if (pairs && pairs.length !== texts.length) {
       throw invalidArgument('text_pair', `${texts.length} texts`, pairs.length);
     }
-    const limit = this.#truncationLimit(options);
+    const cut = this.#truncation(options);
     const specials = options.add_special_tokens ?? true;
     const withTypes = options.return_token_type_ids ?? false;
     const rows: EncodedRow[] = [];
@@ -178,11 +179,11 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
       if (typeof one !== 'string') throw invalidArgument(`text[${i}]`, 'a string', one);
       if (other !== null && typeof other !== 'string')
         throw invalidArgument(`text_pair[${i}]`, 'a string', other);
-      rows.push(yield* this.#encodeRow(one, other, specials, withTypes, limit));
+      rows.push(yield* this.#encodeRow(one, other, specials, withTypes, cut));
       if (i % 64 === 63) yield;
     }
     for (const row of rows) {
-      if (row.ids.length > this.model_max_length && limit === null) {
+      if (row.ids.length > this.model_max_length && cut === null) {
         warnOnce(
           `Token indices sequence length is longer than the specified maximum sequence length for this model (${row.ids.length} > ${this.model_max_length}). Running this sequence through the model will result in indexing errors`,
           'tokenizer-sequence-too-long',
@@ -203,34 +204,48 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     pair: string | null,
     specials: boolean,
     withTypes: boolean,
-    limit: number | null,
+    cut: Truncation | null,
   ): Steps<EncodedRow> {
     let a = yield* this.#encoder.encode(text);
-    const b = pair === null ? null : yield* this.#encoder.encode(pair);
-    if (limit !== null) {
+    let b = pair === null ? null : yield* this.#encoder.encode(pair);
+    if (cut !== null) {
       const reserved = specials ? specialTokenCount(this.#postProcessor, b !== null) : 0;
-      const room = Math.max(0, limit - reserved - (b?.length ?? 0));
-      if (a.length > room) {
-        a = this.truncation_side === 'left' ? a.slice(a.length - room) : a.slice(0, room);
-      }
+      const [first, second] = keptLengths(
+        a.length,
+        b?.length ?? null,
+        Math.max(0, cut.max_length - reserved),
+        cut.strategy,
+      );
+      const keep = (ids: readonly number[], length: number) =>
+        this.truncation_side === 'left' ? ids.slice(ids.length - length) : ids.slice(0, length);
+      a = keep(a, first);
+      b = b && keep(b, second);
     }
     return postProcess(specials ? this.#postProcessor : PLAIN, a, b, withTypes);
   }
 
-  #truncationLimit({ truncation, max_length }: TokenizerCallOptions): number | null {
+  #truncation({ truncation, max_length, padding }: TokenizerCallOptions): Truncation | null {
     if (max_length != null && (!Number.isInteger(max_length) || max_length < 0)) {
       throw invalidArgument('max_length', 'a non-negative integer', max_length);
     }
-    if (!truncation || truncation === 'do_not_truncate') return null;
-    if (truncation !== true && truncation !== 'longest_first' && truncation !== 'only_first') {
+    let strategy = truncation;
+    if (strategy == null && max_length != null && !padding) {
+      warnOnce(
+        "Truncation was not explicitly activated but `max_length` is provided a specific value, please use `truncation=True` to explicitly truncate examples to max length. Defaulting to 'longest_first' truncation strategy.",
+      );
+      strategy = 'longest_first';
+    }
+    if (!strategy || strategy === 'do_not_truncate') return null;
+    if (strategy === true) strategy = 'longest_first';
+    if (!isTruncationStrategy(strategy)) {
       throw invalidArgument(
         'truncation',
-        "true, false, 'longest_first' or 'only_first'",
+        "true, false, 'longest_first', 'only_first' or 'only_second'",
         truncation,
       );
     }
-    if (max_length != null) return max_length;
-    if (this.model_max_length <= LARGE) return this.model_max_length;
+    if (max_length != null) return { strategy, max_length };
+    if (this.model_max_length <= LARGE) return { strategy, max_length: this.model_max_length };
     warnOnce(
       'Asking to truncate to max_length but no maximum length is provided and the model has no predefined maximum length. Default to no truncation.',
     );
@@ -293,12 +308,25 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
   }
 
   /**
-   * Text of ids, as transformers decodes them. Ids that the vocabulary does not have give nothing.
+   * Text of ids, as transformers decodes them; a list of lists gives a list of texts. Ids that the
+   * vocabulary does not have give nothing.
    *
-   * @param ids one row: numbers, a tensor of one dimension (or of one row), or a single id.
+   * @param ids one row: numbers, a tensor of one dimension (or of one row), or a single id; or lists of
+   *   numbers.
    */
-  decode(ids: TokenIds | number | readonly bigint[], options: DecodeOptions = {}): string {
+  decode(
+    ids: Tensor | readonly number[] | readonly bigint[] | number,
+    options?: DecodeOptions,
+  ): string;
+  decode(ids: readonly (readonly number[])[], options?: DecodeOptions): string[];
+  decode(
+    ids: TokenIds | number | readonly bigint[] | readonly (readonly number[])[],
+    options: DecodeOptions = {},
+  ): string | string[] {
     checkOptions('decode', options, DECODE_RULES);
+    if (Array.isArray(ids) && Array.isArray(ids[0])) {
+      return this.batch_decode(ids as TokenIds, options);
+    }
     const rows = toRows(typeof ids === 'number' ? [ids] : (ids as TokenIds), 'token_ids');
     if (rows.length > 1) {
       throw new InvalidArgumentError('decode takes one row of ids', {

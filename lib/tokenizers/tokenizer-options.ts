@@ -1,5 +1,6 @@
 import type { OptionRules } from '../check-options.js';
 import type { PaddingSide } from './batch-encoding.js';
+import type { TruncationStrategy } from './truncation.js';
 
 /** Options of a call on the tokenizer; names and defaults are transformers'. */
 export interface TokenizerCallOptions {
@@ -11,8 +12,12 @@ export interface TokenizerCallOptions {
   padding?: boolean | 'longest' | 'max_length' | 'do_not_pad';
   /** Default: the tokenizer's. */
   padding_side?: PaddingSide;
-  /** Cut rows that are longer than `max_length`. Default false. */
-  truncation?: boolean | 'longest_first' | 'only_first' | 'do_not_truncate';
+  /**
+   * Cut rows that are longer than `max_length`: `true` or 'longest_first' the longer text of a pair, until
+   * both are as long; 'only_first' and 'only_second' one of them. Default false, but 'longest_first' where
+   * `max_length` is given without padding.
+   */
+  truncation?: boolean | TruncationStrategy | 'do_not_truncate' | null;
   /** In tokens, special ones included. Default: model_max_length. */
   max_length?: number | null;
   /** 'pt' (or 'np', true): int64 tensors [rows, length]; a single text is then one row. */

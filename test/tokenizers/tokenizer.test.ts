@@ -286,6 +286,8 @@ describe('the call', () => {
   it('decodes tensors, rows and single ids', () => {
     const { input_ids } = tokenizer(['가', '나'], { return_tensors: 'pt', padding: true });
     expect(tokenizer.batch_decode(input_ids, { skip_special_tokens: true })).toEqual(['가', '나']);
+    const lists = input_ids.tolist() as number[][];
+    expect(tokenizer.decode(lists, { skip_special_tokens: true })).toEqual(['가', '나']);
     expect(tokenizer.decode(input_ids[0] as Tensor, { skip_special_tokens: true })).toBe('가');
     expect(tokenizer.decode(2)).toBe('</s>');
     expect(tokenizer.decode([])).toBe('');
