@@ -23,7 +23,6 @@ describe('fields', () => {
 
   it.each([
     ['temperatur', 'temperature'],
-    ['max_tokens', 'max_new_tokens'],
     ['repition_penalty', 'repetition_penalty'],
     ['topK', 'top_k'],
     ['stop_string', 'stop_strings'],
