@@ -61,6 +61,7 @@ export {
   type PromptLookupStatistics,
   type TokenLogprob,
 } from './generation/output.js';
+export { set_seed } from './generation/random.js';
 export type {
   ForwardOptions,
   ForwardOutput,

@@ -19,7 +19,7 @@ import type { GenerationModel, GenerationStreamer } from './model.js';
 import type { GenerateOptions } from './options.js';
 import type { GenerateOutput } from './output.js';
 import { promptLookup } from './prompt-lookup.js';
-import { randomSeed, toSeed } from './random.js';
+import { nextSeed, toSeed } from './random.js';
 import { type ResolvedConfig, resolveConfig, resolveLengths } from './resolve.js';
 import { StopStringCriteria } from './stop-strings.js';
 import {
@@ -112,7 +112,7 @@ async function run(
   const criteria = criteriaOf(config, options, limit);
   scope.deadline = deadlineOf(criteria);
   remindOfLength(inputs.length, limit);
-  const seed = options.seed == null ? randomSeed() : toSeed(options.seed);
+  const seed = options.seed == null ? nextSeed() : toSeed(options.seed);
 
   const session = await model.openSession();
   const streamer = options.streamer ?? null;

@@ -110,9 +110,29 @@ export function toSeed(seed: number | bigint): bigint {
   return BigInt.asUintN(64, BigInt(seed));
 }
 
-/** A seed nobody chose. */
-export function randomSeed(): bigint {
-  return globalThis.crypto.getRandomValues(new BigUint64Array(1))[0] as bigint;
+let chosen: { seed: bigint; calls: number } | null = null;
+
+/**
+ * Makes what follows repeatable, as transformers' function of this name does: calls that sample and have
+ * no `seed` of their own get seeds that follow from this one, the first of them this one itself. Calls
+ * that run at the same time get theirs in the order in which they were made. Of this thread.
+ *
+ * @param seed 64 bits; null goes back to seeds that nobody chose.
+ * @throws InvalidArgumentError for what is no integer.
+ */
+export function set_seed(seed: number | bigint | null): void {
+  chosen = seed === null ? null : { seed: toSeed(seed), calls: 0 };
+}
+
+/** The seed of a call that has none of its own. */
+export function nextSeed(): bigint {
+  if (chosen === null) return globalThis.crypto.getRandomValues(new BigUint64Array(1))[0] as bigint;
+  const { seed } = chosen;
+  const call = chosen.calls++;
+  if (call === 0) return seed;
+  const key = [Number(seed & 0xffffffffn), Number(seed >> 32n)] as const;
+  const [low, high] = philox4x32([call >>> 0, Math.floor(call / 2 ** 32) >>> 0, 0, 0], key);
+  return (BigInt(high) << 32n) | BigInt(low);
 }
 
 /** The uniform number in [0, 1) of one step of one stream. */

@@ -5,10 +5,12 @@ import { generate } from '../../lib/generation/generate.js';
 import type { GenerationFields } from '../../lib/generation/generation-fields.js';
 import { get_logits_processor } from '../../lib/generation/logits-processor-list.js';
 import {
+  nextSeed,
   philox4x32,
   pick,
   randomStreams,
   sampleToken,
+  set_seed,
   streamHash,
   toSeed,
   uniform,
@@ -249,5 +251,38 @@ describe('seeds', () => {
     const beams = { num_beams: 3, num_return_sequences: 3 };
     expect(await run([a], beams)).toEqual(await run([a], beams));
     expect(await run([a], beams)).not.toEqual(await run([a], { ...beams, seed: 5 }));
+  });
+});
+
+describe('set_seed', () => {
+  it('gives the calls behind it seeds that follow from it, the first one itself', () => {
+    const seeds = () => Array.from({ length: 4 }, nextSeed);
+    set_seed(42);
+    const first = seeds();
+    set_seed(42n);
+    expect(seeds()).toEqual(first);
+    expect(first[0]).toBe(42n);
+    expect(new Set(first).size).toBe(4);
+    set_seed(43);
+    expect(seeds().some((seed) => first.includes(seed))).toBe(false);
+    set_seed(null);
+    expect(nextSeed()).not.toBe(nextSeed());
+  });
+
+  it('repeats what calls without a seed of their own draw', async () => {
+    const draw = () =>
+      generate(hashModel(), { input_ids: [[1, 2]], do_sample: true, max_new_tokens: 8 });
+    set_seed(7);
+    const texts = [rowsOf(await draw()), rowsOf(await draw())];
+    set_seed(7);
+    expect([rowsOf(await draw()), rowsOf(await draw())]).toEqual(texts);
+    expect(texts[0]).not.toEqual(texts[1]);
+    set_seed(null);
+  });
+
+  it('wants an integer', () => {
+    for (const seed of [1.5, '7', undefined, Number.NaN]) {
+      expect(() => set_seed(seed as never)).toThrow(/seed/);
+    }
   });
 });

@@ -208,6 +208,7 @@ const ARGS: Readonly<Record<string, readonly string[]>> = {
   listDevices: [],
   parseDType: ['dtype'],
   resetWarnings: [],
+  set_seed: ['two'],
   setWarningHandler: ['function'],
 };
 
