@@ -42,6 +42,8 @@ export interface PadPlan {
   length: number | null;
   side: PaddingSide;
   padId: number;
+  /** The length becomes a multiple of this. */
+  multiple: number;
 }
 
 export interface BatchPlan {
@@ -77,10 +79,8 @@ function* tensorOf(rows: readonly (readonly number[])[]): Steps<Tensor> {
 export function* assembleBatch(rows: readonly EncodedRow[], plan: BatchPlan): Steps<BatchEncoding> {
   const { pad } = plan;
   const ids = rows.map((row) => row.ids);
-  const length =
-    pad === null
-      ? 0
-      : (pad.length ?? ids.reduce((longest, row) => Math.max(longest, row.length), 0));
+  const wanted = pad?.length ?? ids.reduce((longest, row) => Math.max(longest, row.length), 0);
+  const length = pad === null ? 0 : Math.ceil(wanted / pad.multiple) * pad.multiple;
   const fill = (matrix: number[][], value: number): number[][] =>
     pad === null ? matrix : matrix.map((row) => padded(row, length, pad.side, value));
   const inputIds = fill(ids, pad?.padId ?? 0);

@@ -35,6 +35,9 @@ import {
 } from './tokenizer-options.js';
 import { isTruncationStrategy, keptLengths, type Truncation } from './truncation.js';
 
+/** Multiples are for tensor cores: 8, 64, 128. */
+const MAX_PAD_MULTIPLE = 65_536;
+
 /** Above this a model_max_length counts as not set. */
 const LARGE = 1e20;
 
@@ -252,7 +255,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
     return null;
   }
 
-  #padPlan({ padding, max_length, padding_side }: TokenizerCallOptions) {
+  #padPlan({ padding, max_length, padding_side, pad_to_multiple_of }: TokenizerCallOptions) {
     const side = padding_side ?? this.padding_side;
     if (side !== 'left' && side !== 'right')
       throw invalidArgument('padding_side', "'left' or 'right'", side);
@@ -267,7 +270,15 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
         { subject: 'pad_token' },
       );
     }
-    if (padding !== 'max_length') return { length: null, side, padId };
+    const multiple = pad_to_multiple_of ?? 1;
+    if (!Number.isInteger(multiple) || multiple < 1 || multiple > MAX_PAD_MULTIPLE) {
+      throw invalidArgument(
+        'pad_to_multiple_of',
+        `an integer from 1 to ${MAX_PAD_MULTIPLE}`,
+        pad_to_multiple_of,
+      );
+    }
+    if (padding !== 'max_length') return { length: null, side, padId, multiple };
     const length = max_length ?? this.model_max_length;
     if (length > LARGE) {
       warnOnce(
@@ -275,7 +286,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
       );
       return null;
     }
-    return { length, side, padId };
+    return { length, side, padId, multiple };
   }
 
   /** Ids of one text; special tokens are put in unless `add_special_tokens` is false. */

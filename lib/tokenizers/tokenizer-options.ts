@@ -12,6 +12,8 @@ export interface TokenizerCallOptions {
   padding?: boolean | 'longest' | 'max_length' | 'do_not_pad';
   /** Default: the tokenizer's. */
   padding_side?: PaddingSide;
+  /** Padded rows have a multiple of so many tokens. */
+  pad_to_multiple_of?: number | null;
   /**
    * Cut rows that are longer than `max_length`: `true` or 'longest_first' the longer text of a pair, until
    * both are as long; 'only_first' and 'only_second' one of them. Default false, but 'longest_first' where
@@ -37,6 +39,7 @@ export const CALL_RULES: OptionRules = {
     'add_special_tokens',
     'padding',
     'padding_side',
+    'pad_to_multiple_of',
     'truncation',
     'max_length',
     'return_tensors',
@@ -52,7 +55,6 @@ export const CALL_RULES: OptionRules = {
     return_special_tokens_mask: [false],
     return_offsets_mapping: [false],
     return_length: [false],
-    pad_to_multiple_of: [],
   },
 };
 

@@ -62,3 +62,20 @@ it('cuts the longer text of a pair, or the one that is named', async () => {
     tokenizer('하나 둘 셋 넷 다섯 여섯', { ...pair, truncation: 'only_second' }),
   ).toThrow(/too short to respect the provided max_length/);
 });
+
+it('pads to a multiple, of the longest row or of max_length', async () => {
+  const tokenizer = await AutoTokenizer.from_pretrained('models/komt-tiny');
+  const lengths = (options: object) =>
+    (tokenizer(['하나 둘 셋', '넷'], options).input_ids as number[][]).map((row) => row.length);
+  const [longest] = lengths({}) as [number];
+  const padded = Math.ceil(longest / 8) * 8;
+  expect(lengths({ padding: true, pad_to_multiple_of: 8 })).toEqual([padded, padded]);
+  const options = { padding: 'max_length', max_length: 30, truncation: true };
+  expect(lengths({ ...options, pad_to_multiple_of: 16 })).toEqual([32, 32]);
+  expect(lengths({ pad_to_multiple_of: 8 })[0]).toBe(longest);
+  for (const wrong of [0, -8, 1.5, '8', 2 ** 31]) {
+    expect(() => lengths({ padding: true, pad_to_multiple_of: wrong })).toThrow(
+      /pad_to_multiple_of/,
+    );
+  }
+});
