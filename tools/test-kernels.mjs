@@ -3,7 +3,7 @@
 //   node tools/test-kernels.mjs [fast] [asan] [race] [coverage]     default: all
 // fast      optimised, 4 schedules
 // asan      address and undefined-behaviour sanitizers, 2 schedules
-// race      happens-before tracking: races, uninitialised reads, missing waits; 4 schedules
+// race      happens-before tracking: races, uninitialised reads, missing waits; 3 schedules
 // coverage  one schedule, with gcov: lines of cuda/ that ran (the emulator itself left out)
 // Prints a table last, then 'N passed, N failed'.
 import { spawnSync } from 'node:child_process';
@@ -18,7 +18,7 @@ const MINIMUM_COVERAGE = 95;
 const MODES = {
   fast: { emulator: 'fast', seeds: 4, complete: true },
   asan: { emulator: 'asan', seeds: 2, complete: true },
-  race: { emulator: 'race', seeds: 4, complete: true },
+  race: { emulator: 'race', seeds: 3, complete: true },
   coverage: { emulator: 'fast', seeds: 1, complete: false },
 };
 
