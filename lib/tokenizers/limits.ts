@@ -38,3 +38,6 @@ export const GROWTH_SLACK = 65_536;
 
 /** Characters of a chat template; the longest published have 30 K. */
 export const MAX_TEMPLATE_LENGTH = 256 * 1024;
+
+/** Of `pad_to_multiple_of`: multiples are for tensor cores, 8, 64 or 128. */
+export const MAX_PAD_MULTIPLE = 65_536;

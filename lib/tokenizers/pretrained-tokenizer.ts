@@ -21,6 +21,7 @@ import {
 import { DecodeStream } from './decode-stream.js';
 import { compileDecoder, type DecoderFactory } from './decoder.js';
 import type { Encoder } from './encoder.js';
+import { MAX_PAD_MULTIPLE } from './limits.js';
 import { PLAIN, type PostProcessor, postProcess, specialTokenCount } from './post-processor.js';
 import type { SpecialTokens } from './special-tokens.js';
 import { SpecialTokensMixin } from './special-tokens-mixin.js';
@@ -34,9 +35,6 @@ import {
   type TokenizerCallOptions,
 } from './tokenizer-options.js';
 import { isTruncationStrategy, keptLengths, type Truncation } from './truncation.js';
-
-/** Multiples are for tensor cores: 8, 64, 128. */
-const MAX_PAD_MULTIPLE = 65_536;
 
 /** Above this a model_max_length counts as not set. */
 const LARGE = 1e20;
@@ -232,7 +230,7 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
       throw invalidArgument('max_length', 'a non-negative integer', max_length);
     }
     let strategy = truncation;
-    if (strategy == null && max_length != null && !padding) {
+    if (strategy == null && max_length != null && (padding ?? false) === false) {
       warnOnce(
         "Truncation was not explicitly activated but `max_length` is provided a specific value, please use `truncation=True` to explicitly truncate examples to max length. Defaulting to 'longest_first' truncation strategy.",
       );
@@ -463,7 +461,8 @@ export class PreTrainedTokenizer extends SpecialTokensMixin {
       tools = null,
       documents = null,
       padding,
-      truncation,
+      // Not cut unless asked, as in transformers: max_length alone is enough in other calls.
+      truncation = false,
       max_length,
       return_tensors,
       return_tensor,

@@ -13,6 +13,7 @@ import { describe, expect, it } from 'vitest';
 import { openCheckpoint, requireTensor } from '../../lib/checkpoint/open.js';
 import { readTorchBin } from '../../lib/checkpoint/torch-bin.js';
 import { AbortError, CheckpointError, FileNotFoundError } from '../../lib/errors.js';
+import { skipped } from '../skipped.js';
 import { temporaryFolder } from '../temporary-folder.js';
 import { safetensorsFile, stateDictPickle, torchFile } from './builders.js';
 import { readValues } from './values.js';
@@ -304,7 +305,7 @@ function bigTorchFile(bytes: number): string {
 
 describe('published files', () => {
   const stories = join(SHARED, 'stories260k-hf');
-  it.skipIf(!existsSync(stories))(
+  it.skipIf(skipped(!existsSync(stories), `${stories} is not part of this repository`))(
     'stories260k is the same as safetensors and as .bin (needs ../shared)',
     async () => {
       const safetensors = await openCheckpoint(stories);
@@ -320,7 +321,7 @@ describe('published files', () => {
   );
 
   const views = join(SHARED, 'edge', 'views-shared-storage.bin');
-  it.skipIf(!existsSync(views))(
+  it.skipIf(skipped(!existsSync(views), `${views} is not part of this repository`))(
     'views of larger storages stay within them (needs ../shared)',
     async () => {
       const tensors = new Map((await readTorchBin(views)).map((t) => [t.name, t]));

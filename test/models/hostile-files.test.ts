@@ -5,6 +5,7 @@ import { AutoModelForCausalLM, GenerationConfig, KomtError, setWarningHandler } 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { torchFile } from '../checkpoint/builders.js';
 import { costOf } from '../cost.js';
+import { skipped } from '../skipped.js';
 import { temporaryFolder } from '../temporary-folder.js';
 
 // A repository of a stranger may hold anything under the names of a model's files. Whatever it is, it
@@ -111,7 +112,7 @@ describe('a model with a hostile file is refused before it costs anything', () =
   });
 
   it
-    .skipIf(process.platform === 'win32')
+    .skipIf(skipped(process.platform === 'win32', 'Windows has no devices and pipes in folders'))
     .each(['config.json', 'generation_config.json', 'model.safetensors'])(
     '%s: a device, a pipe, a folder, a circle',
     async (name) => {

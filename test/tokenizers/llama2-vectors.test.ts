@@ -3,6 +3,7 @@ import path from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { TextStreamer } from '../../lib/generation/streamers.js';
 import { AutoTokenizer, type PreTrainedTokenizer } from '../../lib/tokenizers/index.js';
+import { skipped } from '../skipped.js';
 import { temporaryFolder } from '../temporary-folder.js';
 
 const shared = path.resolve(import.meta.dirname, '../../../shared');
@@ -30,59 +31,62 @@ function modelOnly(): string {
   return folder;
 }
 
-describe.skipIf(!there)('the real Llama-2 tokenizer', () => {
-  const vectors = there
-    ? (JSON.parse(readFileSync(vectorsFile, 'utf8')) as {
-        encode: Case[];
-        korean: Case[];
-        decode: DecodeCase[];
-      })
-    : { encode: [], korean: [], decode: [] };
-  const cases = [...vectors.encode, ...vectors.korean];
+describe.skipIf(skipped(!there, 'the Llama 2 tokenizer is not part of this repository'))(
+  'the real Llama-2 tokenizer',
+  () => {
+    const vectors = there
+      ? (JSON.parse(readFileSync(vectorsFile, 'utf8')) as {
+          encode: Case[];
+          korean: Case[];
+          decode: DecodeCase[];
+        })
+      : { encode: [], korean: [], decode: [] };
+    const cases = [...vectors.encode, ...vectors.korean];
 
-  for (const kind of ['tokenizer.json', 'tokenizer.model alone']) {
-    describe(kind, () => {
-      let tokenizer: PreTrainedTokenizer;
-      beforeAll(async () => {
-        tokenizer = await AutoTokenizer.from_pretrained(
-          kind === 'tokenizer.json' ? directory : modelOnly(),
-        );
-      });
+    for (const kind of ['tokenizer.json', 'tokenizer.model alone']) {
+      describe(kind, () => {
+        let tokenizer: PreTrainedTokenizer;
+        beforeAll(async () => {
+          tokenizer = await AutoTokenizer.from_pretrained(
+            kind === 'tokenizer.json' ? directory : modelOnly(),
+          );
+        });
 
-      it(`encodes all vectors (${cases.length})`, () => {
-        expect(cases.length).toBeGreaterThan(100);
-        for (const { text, ids } of cases) {
-          expect(tokenizer.encode(text, { add_special_tokens: false }), text).toEqual(ids);
-          expect(tokenizer.encode(text), text).toEqual([1, ...ids]);
-        }
-      });
+        it(`encodes all vectors (${cases.length})`, () => {
+          expect(cases.length).toBeGreaterThan(100);
+          for (const { text, ids } of cases) {
+            expect(tokenizer.encode(text, { add_special_tokens: false }), text).toEqual(ids);
+            expect(tokenizer.encode(text), text).toEqual([1, ...ids]);
+          }
+        });
 
-      it('gives the text back', () => {
-        for (const { text, ids } of cases) expect(tokenizer.decode(ids), text).toBe(text);
-      });
+        it('gives the text back', () => {
+          for (const { text, ids } of cases) expect(tokenizer.decode(ids), text).toBe(text);
+        });
 
-      it('streams the text without a half character', () => {
-        for (const { text, ids } of cases) {
-          const pieces: string[] = [];
-          const streamer = new TextStreamer(tokenizer, {
-            callback_function: (s) => pieces.push(s),
-          });
-          for (const id of ids) streamer.put([id]);
-          streamer.end();
-          expect(pieces.join('')).toBe(text);
-          if (!text.includes('\uFFFD'))
-            expect(pieces.some((s) => s.includes('\uFFFD'))).toBe(false);
-        }
-      });
+        it('streams the text without a half character', () => {
+          for (const { text, ids } of cases) {
+            const pieces: string[] = [];
+            const streamer = new TextStreamer(tokenizer, {
+              callback_function: (s) => pieces.push(s),
+            });
+            for (const id of ids) streamer.put([id]);
+            streamer.end();
+            expect(pieces.join('')).toBe(text);
+            if (!text.includes('\uFFFD'))
+              expect(pieces.some((s) => s.includes('\uFFFD'))).toBe(false);
+          }
+        });
 
-      it('decodes with and without bos', () => {
-        const [drop, keep] = [
-          vectors.decode.find((c) => c.first_id_is_bos_to_drop && c.strip_one_leading_space),
-          vectors.decode.find((c) => !c.first_id_is_bos_to_drop),
-        ] as [DecodeCase, DecodeCase];
-        expect(tokenizer.decode(drop.ids, { skip_special_tokens: true })).toBe(drop.text);
-        expect(tokenizer.decode(keep.ids)).toBe(keep.text);
+        it('decodes with and without bos', () => {
+          const [drop, keep] = [
+            vectors.decode.find((c) => c.first_id_is_bos_to_drop && c.strip_one_leading_space),
+            vectors.decode.find((c) => !c.first_id_is_bos_to_drop),
+          ] as [DecodeCase, DecodeCase];
+          expect(tokenizer.decode(drop.ids, { skip_special_tokens: true })).toBe(drop.text);
+          expect(tokenizer.decode(keep.ids)).toBe(keep.text);
+        });
       });
-    });
-  }
-});
+    }
+  },
+);

@@ -79,3 +79,18 @@ it('pads to a multiple, of the longest row or of max_length', async () => {
     );
   }
 });
+
+it('a chat template is cut only where truncation is asked for', async () => {
+  const tokenizer = await AutoTokenizer.from_pretrained('models/komt-tiny');
+  const ids = (options: object) => {
+    const chat_template = '{{ messages[0].content }}';
+    const encoding = tokenizer.apply_chat_template([{ role: 'user', content: '하나 둘 셋' }], {
+      chat_template,
+      ...options,
+    });
+    return encoding.input_ids;
+  };
+  const whole = ids({});
+  expect(ids({ max_length: 2 })).toEqual(whole);
+  expect(ids({ max_length: 2, truncation: true })).toEqual(whole.slice(0, 2));
+});
