@@ -116,19 +116,7 @@ __global__ void __launch_bounds__(Tile::kThreads) gemm_kernel(const GemmParams p
       [&](int i) { return weight_row(p.epilogue, first_column + i); });
   const FragmentReader<T, Tile> reader(warp_m, warp_n, lane);
 
-  // Weights don't depend on the kernel in front of this one, activations do.
-#pragma unroll
-  for (int s = 0; s < kStages - 1; ++s) {
-    if (s < k_tiles) {
-      load_b.load(stages + s * Tile::kStageElements + Tile::kBlockM * Tile::kBlockK, s);
-    }
-  }
-  ptx::grid_dependency_wait();
-#pragma unroll
-  for (int s = 0; s < kStages - 1; ++s) {
-    if (s < k_tiles) load_a.load(stages + s * Tile::kStageElements, s);
-    ptx::cp_async_commit();
-  }
+  fill_pipeline<kStages - 1, Tile>(stages, k_tiles, load_a, load_b);
 
   float sums[kM][kN][4];
 #pragma unroll
@@ -190,30 +178,20 @@ __global__ void __launch_bounds__(Tile::kThreads) gemm_kernel(const GemmParams p
   }
 }
 
-template <class T, class Tile>
-cudaError_t launch_gemm_tile(GemmParams params, bool overlap, cudaStream_t stream) {
-  params.tiles_m = (params.m + Tile::kBlockM - 1) / Tile::kBlockM;
-  params.tiles_n = (params.n + Tile::kBlockN - 1) / Tile::kBlockN;
-  return launch(gemm_kernel<T, Tile>,
-                LaunchConfig{.grid = dim3(static_cast<unsigned>(params.tiles_m) *
-                                          static_cast<unsigned>(params.tiles_n)),
-                             .block = dim3(Tile::kThreads),
-                             .dynamic_shared_bytes = Tile::kSharedBytes,
-                             .stream = stream,
-                             .programmatic_dependent_launch = overlap},
-                params);
-}
-
 template <class T>
 cudaError_t launch_gemm(TileId tile, const GemmParams& params, bool overlap, cudaStream_t stream) {
+  const auto in = [&](auto shape) {
+    using Tile = decltype(shape);
+    return launch_in_tiles<Tile>(gemm_kernel<T, Tile>, params, overlap, stream);
+  };
   switch (tile) {
-    case TileId::k16x32: return launch_gemm_tile<T, Tile16x32>(params, overlap, stream);
-    case TileId::k16x64: return launch_gemm_tile<T, Tile16x64>(params, overlap, stream);
-    case TileId::k32x64: return launch_gemm_tile<T, Tile32x64>(params, overlap, stream);
-    case TileId::k64x64: return launch_gemm_tile<T, Tile64x64>(params, overlap, stream);
-    case TileId::k64x128: return launch_gemm_tile<T, Tile64x128>(params, overlap, stream);
-    case TileId::k128x128: return launch_gemm_tile<T, Tile128x128>(params, overlap, stream);
-    case TileId::k128x256: return launch_gemm_tile<T, Tile128x256>(params, overlap, stream);
+    case TileId::k16x32: return in(Tile16x32{});
+    case TileId::k16x64: return in(Tile16x64{});
+    case TileId::k32x64: return in(Tile32x64{});
+    case TileId::k64x64: return in(Tile64x64{});
+    case TileId::k64x128: return in(Tile64x128{});
+    case TileId::k128x128: return in(Tile128x128{});
+    case TileId::k128x256: return in(Tile128x256{});
     default: break;
   }
   return cudaErrorInvalidValue;

@@ -1,9 +1,12 @@
-// How the tensor-core kernels bring operands into shared memory, and which tile a block computes.
+// What the tensor-core kernels share: how operands come into shared memory, which tile a block computes,
+// and their launch.
 #pragma once
 
+#include "common/launch.cuh"
 #include "gemm/epilogue.cuh"
-#include "gemm/tile.h"
+#include "gemm/gemm.h"
 #include "ptx/cp_async.cuh"
+#include "ptx/grid_dependency.cuh"
 
 namespace komt::kernels {
 
@@ -113,6 +116,40 @@ __device__ __forceinline__ TileCoordinates tile_of_block(int block, int tiles_m,
   return {first_m + in_group % height, in_group / height};
 }
 
+// The first kCount stages. Weights don't depend on the kernel in front of this one, activations do.
+template <int kCount, class Tile, class T, class LoadA, class LoadB>
+__device__ __forceinline__ void fill_pipeline(T* stages, int k_tiles, const LoadA& load_a,
+                                              const LoadB& load_b) {
+#pragma unroll
+  for (int s = 0; s < kCount; ++s) {
+    if (s < k_tiles) {
+      load_b.load(stages + s * Tile::kStageElements + Tile::kBlockM * Tile::kBlockK, s);
+    }
+  }
+  ptx::grid_dependency_wait();
+#pragma unroll
+  for (int s = 0; s < kCount; ++s) {
+    if (s < k_tiles) load_a.load(stages + s * Tile::kStageElements, s);
+    ptx::cp_async_commit();
+  }
+}
+
 }  // namespace gemm_detail
+
+// A kernel of one block for each tile.
+template <class Tile>
+cudaError_t launch_in_tiles(void (*kernel)(GemmParams), GemmParams params, bool overlap,
+                            cudaStream_t stream) {
+  params.tiles_m = (params.m + Tile::kBlockM - 1) / Tile::kBlockM;
+  params.tiles_n = (params.n + Tile::kBlockN - 1) / Tile::kBlockN;
+  return launch(kernel,
+                LaunchConfig{.grid = dim3(static_cast<unsigned>(params.tiles_m) *
+                                          static_cast<unsigned>(params.tiles_n)),
+                             .block = dim3(Tile::kThreads),
+                             .dynamic_shared_bytes = Tile::kSharedBytes,
+                             .stream = stream,
+                             .programmatic_dependent_launch = overlap},
+                params);
+}
 
 }  // namespace komt::kernels

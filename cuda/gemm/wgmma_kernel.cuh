@@ -56,19 +56,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerSm)
       p.b, p.k, p.n - first_column,
       [&](int i) { return weight_row(p.epilogue, first_column + i); });
 
-  // Weights don't depend on the kernel in front of this one, activations do.
-#pragma unroll
-  for (int s = 0; s < kAhead; ++s) {
-    if (s < k_tiles) {
-      load_b.load(stages + s * Tile::kStageElements + Tile::kBlockM * Tile::kBlockK, s);
-    }
-  }
-  ptx::grid_dependency_wait();
-#pragma unroll
-  for (int s = 0; s < kAhead; ++s) {
-    if (s < k_tiles) load_a.load(stages + s * Tile::kStageElements, s);
-    ptx::cp_async_commit();
-  }
+  fill_pipeline<kAhead, Tile>(stages, k_tiles, load_a, load_b);
 
   float sums[Tile::kBlockN / 8][4];
   int stage = 0;        // being read
@@ -131,28 +119,18 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocksPerSm)
 #endif
 }
 
-template <class T, class Tile>
-cudaError_t launch_wgmma_tile(GemmParams params, bool overlap, cudaStream_t stream) {
-  params.tiles_m = (params.m + Tile::kBlockM - 1) / Tile::kBlockM;
-  params.tiles_n = (params.n + Tile::kBlockN - 1) / Tile::kBlockN;
-  return launch(wgmma_kernel<T, Tile>,
-                LaunchConfig{.grid = dim3(static_cast<unsigned>(params.tiles_m) *
-                                          static_cast<unsigned>(params.tiles_n)),
-                             .block = dim3(Tile::kThreads),
-                             .dynamic_shared_bytes = Tile::kSharedBytes,
-                             .stream = stream,
-                             .programmatic_dependent_launch = overlap},
-                params);
-}
-
 template <class T>
 cudaError_t launch_wgmma(TileId tile, const GemmParams& params, bool overlap, cudaStream_t stream) {
+  const auto in = [&](auto shape) {
+    using Tile = decltype(shape);
+    return launch_in_tiles<Tile>(wgmma_kernel<T, Tile>, params, overlap, stream);
+  };
   switch (tile) {
-    case TileId::kWgmma64x64: return launch_wgmma_tile<T, Wgmma64x64>(params, overlap, stream);
-    case TileId::kWgmma64x128: return launch_wgmma_tile<T, Wgmma64x128>(params, overlap, stream);
-    case TileId::kWgmma128x128: return launch_wgmma_tile<T, Wgmma128x128>(params, overlap, stream);
-    case TileId::kWgmma128x160: return launch_wgmma_tile<T, Wgmma128x160>(params, overlap, stream);
-    case TileId::kWgmma128x256: return launch_wgmma_tile<T, Wgmma128x256>(params, overlap, stream);
+    case TileId::kWgmma64x64: return in(Wgmma64x64{});
+    case TileId::kWgmma64x128: return in(Wgmma64x128{});
+    case TileId::kWgmma128x128: return in(Wgmma128x128{});
+    case TileId::kWgmma128x160: return in(Wgmma128x160{});
+    case TileId::kWgmma128x256: return in(Wgmma128x256{});
     default: return cudaErrorInvalidValue;
   }
 }

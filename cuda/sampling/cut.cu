@@ -8,8 +8,8 @@
 // ids are all of one step adds once. The other kernel's last block is alone with some hundred ids.
 #include <cmath>
 
+#include "common/last_block.cuh"
 #include "common/launch.cuh"
-#include "ptx/fence.cuh"
 #include "ptx/grid_dependency.cuh"
 #include "sampling/passes.cuh"
 
@@ -219,15 +219,7 @@ __global__ void __launch_bounds__(kSampleThreads, 2)
   list_step(slice, rule, step, shared.select, list_begin);
 
   __syncthreads();  // the block's part of the list is written
-  if (threadIdx.x == 0) {
-    __threadfence();
-    is_last = ptx::atomic_add_acq_rel_gpu(args.tickets + slice.row, 1) ==
-              static_cast<std::uint32_t>(slice.count - 1);
-    if (is_last) args.tickets[slice.row] = 0;
-  }
-  __syncthreads();
-  if (!is_last) return;
-  __threadfence();
+  if (!is_last_block(args.tickets + slice.row, slice.count, is_last)) return;
   // The sum of the steps before is still where the search has left it.
   const Amount before = shared.select.bucket < 0 ? 0 : shared.select.before;
   find_in_step(slice, rule, before, shared);

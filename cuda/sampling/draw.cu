@@ -5,8 +5,8 @@
 // rest is a launch, a ticket, and five searches over at most 16 sums each.
 #include <cmath>
 
+#include "common/last_block.cuh"
 #include "common/launch.cuh"
-#include "ptx/fence.cuh"
 #include "ptx/grid_dependency.cuh"
 #include "sampling/passes.cuh"
 #include "sampling/philox.cuh"
@@ -40,15 +40,7 @@ __global__ void __launch_bounds__(kSampleThreads, 2)
   SliceSums* const sums = workspace.sums_at(1 - from);
   __syncthreads();  // the filter's reduction is read, and what goes is written
   write_sums(slice, sums, mine, scratch);
-  if (threadIdx.x == 0) {
-    __threadfence();
-    is_last = ptx::atomic_add_acq_rel_gpu(args.tickets + slice.row, 1) ==
-              static_cast<std::uint32_t>(slice.count - 1);
-    if (is_last) args.tickets[slice.row] = 0;
-  }
-  __syncthreads();
-  if (!is_last) return;
-  __threadfence();
+  if (!is_last_block(args.tickets + slice.row, slice.count, is_last)) return;
 
   const SliceSums all = sum_over_slices(slice, sums, scratch);
   const double target = all.weights * philox_uniform(args.seed, args.stream_hashes[slice.row],

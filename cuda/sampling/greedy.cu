@@ -5,9 +5,9 @@
 // thread has its 16 scores in registers, loaded before the first is looked at; a block 16 KB.
 #include <cmath>
 
+#include "common/last_block.cuh"
 #include "common/launch.cuh"
 #include "common/reduce.cuh"
-#include "ptx/fence.cuh"
 #include "ptx/grid_dependency.cuh"
 #include "sampling/kernels.h"
 #include "sampling/scores.cuh"
@@ -79,17 +79,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 
   Partial* row_partials = partials + static_cast<std::size_t>(row) * slices;
-  if (threadIdx.x == 0) {
-    row_partials[blockIdx.x] = partial;
-    __threadfence();
-    is_last = ptx::atomic_add_acq_rel_gpu(args.tickets + row, 1) ==
-              static_cast<std::uint32_t>(slices - 1);
-    if (is_last) args.tickets[row] = 0;
-  }
-  __syncthreads();
-  if (!is_last || threadIdx.x >= 32) return;
+  if (threadIdx.x == 0) row_partials[blockIdx.x] = partial;
+  if (!is_last_block(args.tickets + row, slices, is_last) || threadIdx.x >= 32) return;
 
-  __threadfence();
   const int lane = threadIdx.x;
   best = 0;
   for (int i = lane; i < slices; i += 32) best = max(best, row_partials[i].best);
